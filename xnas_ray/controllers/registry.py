@@ -1,0 +1,16 @@
+"""Names of controllers."""
+
+from __future__ import annotations
+
+from xnas_ray.controllers.base import Controller
+from xnas_ray.registry import Registry
+
+CONTROLLERS: Registry[Controller] = Registry(
+    "controller",
+    {
+        "random_search": "xnas_ray.controllers.random_search",
+        "regularized_evolution": "xnas_ray.controllers.regularized_evolution",
+    },
+)
+register_controller = CONTROLLERS.register
+list_controllers = CONTROLLERS.names

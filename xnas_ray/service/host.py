@@ -1,0 +1,168 @@
+"""Controllers at work: opened from the store, asked and told in order, one process for several searches."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xnas_ray.controllers.base import Controller
+from xnas_ray.errors import SearchNotFoundError
+from xnas_ray.messages import Candidate, Outcome
+from xnas_ray.randomness import canonical_json, training_seed
+from xnas_ray.service.resolve import Search, open_search, resolve
+from xnas_ray.spec import SearchSpec
+from xnas_ray.store.replay import replay
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A candidate with all that the store and the workers must know of it.
+
+    Attributes:
+        candidate: what the controller proposed.
+        key: its architecture's key.
+        architecture: its architecture as the space writes it.
+        recipe: canonical JSON of the candidate's own recipe settings.
+        train_seed: seed of its training.
+        flops: multiply-accumulates of one sample.
+        params: trainable parameters.
+        told_through: (epoch, seq) of the last outcome that the controller had been told.
+        ask_s: seconds of CPU time that the proposal took.
+    """
+
+    candidate: Candidate
+    key: str
+    architecture: str
+    recipe: str
+    train_seed: int
+    flops: int
+    params: int
+    told_through: tuple[int, int]
+    ask_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An outcome and its place in the store's order."""
+
+    seq: tuple[int, int]
+    outcome: Outcome
+
+
+class OpenSearch:
+    """One search's controller, and how far it has been told."""
+
+    def __init__(self, search: Search) -> None:
+        """Construct the controller."""
+        self.search = search
+        self.controller: Controller = search.controller()
+        self.told_through = (0, -1)
+        self._warm = self._warm_start()
+
+    def adopt(self, candidate: Candidate) -> None:
+        """Replay one asked candidate."""
+        self.controller.adopt(candidate)
+
+    def tell(self, told: Told) -> None:
+        """Hand one outcome to the controller, in the store's order."""
+        self.controller.tell(told.outcome)
+        self.told_through = told.seq
+
+    def propose(self) -> Proposal | None:
+        """The next candidate: first the warm start, then the controller's own."""
+        started = time.process_time()
+        candidate = self._next_warm() or self.controller.propose()
+        if candidate is None:
+            return None
+        spec, space = self.search.spec, self.search.space
+        key = space.key(candidate.genotype)
+        cost = space.cost(candidate.genotype, self.search.shape)
+        return Proposal(
+            candidate=candidate,
+            key=key,
+            architecture=space.format(candidate.genotype),
+            recipe=canonical_json(candidate.recipe),
+            train_seed=training_seed(
+                spec.train_seed, self.search.task.hash, space.fingerprint, key, {**spec.recipe, **candidate.recipe}, candidate.replicate
+            ),
+            flops=cost.flops,
+            params=cost.params,
+            told_through=self.told_through,
+            ask_s=time.process_time() - started,
+        )
+
+    def _warm_start(self) -> list[tuple[int, ...]]:
+        space = self.search.space
+        return [space.canonical(space.parse(text)) for text in self.search.spec.warm_start]
+
+    def _next_warm(self) -> Candidate | None:
+        """The next architecture of ``warm_start`` that is not known; a function of what is known, so it replays."""
+        for genotype in self._warm:
+            if not self.controller.known(genotype):
+                candidate = self.controller.candidate(genotype, stage="warm_start")
+                self.controller.adopt(candidate)
+                return candidate
+        return None
+
+
+class ControllerHost:
+    """Holds the controllers of several searches; every method is called in the order of the head's calls."""
+
+    def __init__(self, root: str) -> None:
+        """Work on the store at ``root``, which this process only reads."""
+        self.root = Path(root)
+        self._open: dict[str, OpenSearch] = {}
+
+    def ping(self) -> bool:
+        """Answer when the process is up and its imports are done."""
+        return True
+
+    def resolve(self, spec: Mapping[str, Any], task_hash: str) -> dict[str, Any]:
+        """The card of a complete, checked search (see ``resolve.resolve``)."""
+        return resolve(self.root, SearchSpec.from_mapping(spec), task_hash).card()
+
+    def open(self, search_id: str, card: Mapping[str, Any]) -> tuple[int, int]:
+        """Construct a controller and replay its durable rows; returns (epoch, seq) of the last outcome told."""
+        opened = OpenSearch(open_search(self.root, card))
+        history = replay(self.root, search_id)
+        for asked in history.asked:
+            opened.adopt(asked.candidate)
+        for row in history.terminal:
+            opened.tell(Told((row.epoch, row.seq), row.outcome))
+        self._open[search_id] = opened
+        return opened.told_through
+
+    def step(self, search_id: str, tells: Sequence[Told], proposals: int) -> list[Proposal | None]:
+        """Tell outcomes, then propose; None ends the list when the controller has no candidate for now.
+
+        Raises:
+            SearchNotFoundError: the search is not open here (the process was restarted).
+            RuntimeError: the controller raised; the text carries its traceback.
+        """
+        opened = self._open.get(search_id)
+        if opened is None:
+            raise SearchNotFoundError(f"search {search_id} is not open in this controller host.")
+        try:
+            for told in tells:
+                opened.tell(told)
+            found: list[Proposal | None] = []
+            for _ in range(proposals):
+                found.append(opened.propose())
+                if found[-1] is None:
+                    break
+            return found
+        except Exception as error:
+            raise RuntimeError(f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-8)}") from None
+
+    def explain(self, search_id: str) -> dict[str, Any]:
+        """The controller's explanation tables by kind."""
+        opened = self._open.get(search_id)
+        return dict(opened.controller.explain()) if opened else {}
+
+    def close(self, search_id: str) -> None:
+        """Forget a search."""
+        self._open.pop(search_id, None)

@@ -1,0 +1,147 @@
+"""From a specification and a task to a search that can run: names become objects, missing settings get values."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xnas_ray.controllers.base import Controller, Goal, Horizon
+from xnas_ray.controllers.registry import CONTROLLERS
+from xnas_ray.errors import SpecError, TaskError
+from xnas_ray.objectives.base import Objective
+from xnas_ray.objectives.registry import OBJECTIVES
+from xnas_ray.spaces.base import DataShape, Space
+from xnas_ray.spaces.constrained import ANALYTIC, ConstrainedSpace
+from xnas_ray.spaces.registry import SPACES
+from xnas_ray.spec import SearchSpec, parse_constraint
+from xnas_ray.store.layout import StoreLayout
+from xnas_ray.tasks.bundle import LoadedTask, import_bundle
+from xnas_ray.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Search:
+    """A specification made real: what the controller host and the workers work with.
+
+    Attributes:
+        spec: complete: no setting is left to a default.
+        task: the imported task folder.
+        space: with analytic constraints applied.
+        objectives: what is measured, in the order of the specification.
+        shape: inputs and outputs of the networks.
+    """
+
+    spec: SearchSpec
+    task: LoadedTask
+    space: Space
+    objectives: tuple[Objective, ...]
+    shape: DataShape
+
+    @property
+    def goals(self) -> tuple[Goal, ...]:
+        """The objectives as controllers see them."""
+        return tuple(Goal(o.name, o.direction == "max") for o in self.objectives)
+
+    def controller(self) -> Controller:
+        """A new controller of this search, without any knowledge."""
+        assert self.spec.seed is not None and self.spec.fidelity is not None
+        horizon = Horizon(
+            fidelity=self.spec.fidelity,
+            schedule_epochs=self.spec.schedule_epochs or self.spec.fidelity,
+            shape=self.shape,
+        )
+        return CONTROLLERS.create(
+            self.spec.controller.name,
+            self.space,
+            self.goals,
+            seed=self.spec.seed,
+            horizon=horizon,
+            field="controller",
+            **self.spec.controller.params,
+        )
+
+    def card(self) -> dict[str, Any]:
+        """What the head and the workers need to know, as JSON: the complete specification and its task."""
+        return {
+            "spec": self.spec.to_json(),
+            "task": self.task.name,
+            "task_hash": self.task.hash,
+            "space": self.space_name,
+            "objectives": [{"name": o.name, "maximize": o.direction == "max", "unit": o.unit} for o in self.objectives],
+            "shape": {
+                "inputs": [list(s) for s in self.shape.inputs],
+                "outputs": self.shape.outputs,
+                "kind": self.shape.kind,
+            },
+        }
+
+    @property
+    def space_name(self) -> str:
+        """Name of the unconstrained space."""
+        return self.spec.space.name if self.spec.space else self.space.name
+
+
+def open_search(root: Path, card: Mapping[str, Any]) -> Search:
+    """The search of a card, its task imported from the store's bundle; nothing is loaded or measured again."""
+    task = import_bundle(StoreLayout(root).task(card["task_hash"]), card["task_hash"])
+    shape = card["shape"]
+    return _assemble(
+        SearchSpec.from_mapping(card["spec"]),
+        task,
+        DataShape(tuple(tuple(s) for s in shape["inputs"]), shape["outputs"], shape["kind"]),
+    )
+
+
+def resolve(root: Path, spec: SearchSpec, task_hash: str) -> Search:
+    """Complete a specification: every name is looked up, every missing setting drawn from the task or a default.
+
+    Raises:
+        XnasError: a name is unknown, the task is broken, or settings contradict each other; the message names the
+            field and the fix.
+    """
+    task = import_bundle(StoreLayout(root).task(task_hash), task_hash)
+    problem = task.problem
+    shape = problem.shape or (task.load_data().data_shape if task.load_data else None)
+    if shape is None:
+        raise TaskError("has neither load_data() nor Problem(shape=...).", field=f"task {task.name}")
+    fidelity = spec.fidelity or problem.fidelity
+    update = {
+        "name": spec.name or f"{task.name} {spec.controller.name}",
+        "objectives": tuple(spec.objectives) or tuple(problem.objectives),
+        "fidelity": fidelity,
+        "schedule_epochs": max(spec.schedule_epochs or fidelity, fidelity),
+        "seed": secrets.randbits(32) if spec.seed is None else spec.seed,
+        "recipe": Recipe.from_mapping(problem.recipe, spec.recipe).to_json() if problem.evaluate is None else spec.recipe,
+    }
+    search = _assemble(spec.model_copy(update=update), task, shape)
+    search.controller()  # wrong parameters are refused here, not in a running service
+    for text in search.spec.warm_start:
+        search.space.check(search.space.parse(text))
+    return search
+
+
+def _assemble(spec: SearchSpec, task: LoadedTask, shape: DataShape) -> Search:
+    if spec.space is None or spec.space.name == "task":
+        space = task.create_search_space(**(spec.space.params if spec.space else {}))
+    else:
+        space = SPACES.create(spec.space.name, field="space", **spec.space.params)
+    analytic = [c for c in spec.constraints if parse_constraint(c)[0] in ANALYTIC]
+    if analytic:
+        space = ConstrainedSpace(space, analytic, shape)
+    if not spec.objectives:
+        raise SpecError("names no objective and the task neither.", field="objectives", valid=OBJECTIVES.names())
+    objectives = tuple(_objective(name, task, shape) for name in spec.objectives)
+    measured = {o.name for o in objectives} | set(ANALYTIC)
+    for text in spec.constraints:
+        if parse_constraint(text)[0] not in measured:
+            raise SpecError(f"{text!r} is about something that is not measured.", field="constraints", valid=measured)
+    return Search(spec, task, space, objectives, shape)
+
+
+def _objective(name: str, task: LoadedTask, shape: DataShape) -> Objective:
+    objective = OBJECTIVES.create(name, field="objectives")
+    objective.check_kind(shape.kind)
+    return objective

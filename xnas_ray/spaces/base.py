@@ -1,0 +1,309 @@
+"""What a search space is: choices, genotypes, and the few functions that a new space must give."""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from xnas_ray.errors import GenotypeError
+from xnas_ray.messages import Cost, Genotype
+from xnas_ray.randomness import as_genotype, canonical_json
+
+if TYPE_CHECKING:
+    import networkx as nx
+    import torch
+
+MAX_ENUMERATION = 1_000_000
+MAX_TRIES = 10_000
+
+Shape = tuple[int, ...]
+"""Shape of one input of one sample: (channels, height, width) for images, (features,) for vectors."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataShape:
+    """What goes into a network and what comes out.
+
+    Attributes:
+        inputs: shape of each input of one sample; most tasks have one.
+        outputs: number of classes or of regressed values.
+        kind: ``"classification"`` or ``"regression"``.
+    """
+
+    inputs: tuple[Shape, ...]
+    outputs: int
+    kind: str = "classification"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One decision: its name, its options, and whether their order means something (a width, a depth)."""
+
+    name: str
+    options: tuple[object, ...]
+    ordered: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse an empty choice; options are kept as a tuple."""
+        object.__setattr__(self, "options", tuple(self.options))
+        if not self.options:
+            raise GenotypeError("a choice needs at least one option", field=self.name)
+
+
+class Space(ABC):
+    """A set of architectures, each a genotype: one option index per choice.
+
+    A subclass sets ``name``, ``choices`` and ``builder`` and gives ``key``, ``graphs``, ``cost``, ``format`` and
+    ``parse``; it overrides ``is_valid`` and ``canonical`` where not every genotype is valid or several share a key.
+    Parameters of the constructor are kept by the subclass and must be given as keywords.
+    """
+
+    name: ClassVar[str]
+    choices: tuple[Choice, ...]
+    params: Mapping[str, Any] = {}
+    """Constructor parameters, JSON values."""
+    builder: str
+    """``"module:function"``; called as ``function(space, genotype, shape: DataShape) -> torch.nn.Module``."""
+
+    @abstractmethod
+    def key(self, genotype: Genotype) -> str:
+        """Isomorphic architectures share it; equal keys imply equal graphs."""
+
+    @abstractmethod
+    def graphs(self, genotype: Genotype) -> Mapping[str, nx.DiGraph]:
+        """One directed graph a cell type, with the node attribute ``op_name``: what kernels and drawings read."""
+
+    @abstractmethod
+    def cost(self, genotype: Genotype, shape: DataShape) -> Cost:
+        """Analytic FLOPs (multiply-accumulates) and parameters, without building the network."""
+
+    @abstractmethod
+    def format(self, genotype: Genotype) -> str:
+        """The architecture as the field writes it."""
+
+    @abstractmethod
+    def parse(self, text: str) -> Genotype:
+        """The genotype of such a text; GenotypeError otherwise. ``parse(format(g)) == g`` for every valid g."""
+
+    def is_valid(self, genotype: Genotype) -> bool:
+        """Whether the genotype can be built; False for wrong lengths and indices."""
+        return len(genotype) == len(self.choices) and all(
+            isinstance(i, int) and 0 <= i < len(c.options) for i, c in zip(genotype, self.choices, strict=True)
+        )
+
+    def canonical(self, genotype: Genotype) -> Genotype:
+        """The cheapest member of the key class (FLOPs, then first); the genotype itself where keys are unique."""
+        return genotype
+
+    # ---- given once, for every space ---------------------------------------------------------------------------
+
+    def build(self, genotype: Genotype, shape: DataShape) -> torch.nn.Module:
+        """The network of a genotype, untrained, made by ``builder`` (the only place where torch is needed)."""
+        module, _, function = self.builder.partition(":")
+        return getattr(importlib.import_module(module), function)(self, genotype, shape)
+
+    @property
+    def fingerprint(self) -> str:
+        """Name and constructor parameters: what a genotype's meaning depends on; enters every training seed.
+
+        A space keeps its parameters in ``params``; one without parameters needs none.
+        """
+        return f"{self.name}{canonical_json(self.params)}"
+
+    @property
+    def size(self) -> int:
+        """Number of genotypes, valid or not."""
+        total = 1
+        for choice in self.choices:
+            total *= len(choice.options)
+        return total
+
+    def check(self, genotype: Sequence[int]) -> Genotype:
+        """The genotype as a tuple of ints.
+
+        Raises:
+            GenotypeError: it has the wrong length, an index out of range, or is not valid in this space.
+        """
+        values = as_genotype(genotype)
+        if len(values) != len(self.choices):
+            raise GenotypeError(
+                f"space {self.name!r} has {len(self.choices)} choices, the genotype {len(values)} values.",
+                field="genotype",
+                fix=f"Choices: {', '.join(c.name for c in self.choices)}.",
+            )
+        for value, choice in zip(values, self.choices, strict=True):
+            if not 0 <= value < len(choice.options):
+                raise GenotypeError(
+                    f"index {value} is out of range.",
+                    field=f"genotype.{choice.name}",
+                    valid=[f"{i} ({o})" for i, o in enumerate(choice.options)],
+                )
+        if not self.is_valid(values):
+            raise GenotypeError(f"{values} is not a valid architecture of space {self.name!r}.", field="genotype")
+        return values
+
+    def sample(self, rng: np.random.Generator) -> Genotype:
+        """A valid genotype, uniform over the valid ones."""
+        sizes = np.array([len(c.options) for c in self.choices])
+        for _ in range(MAX_TRIES):
+            genotype = as_genotype(rng.integers(0, sizes))
+            if self.is_valid(genotype):
+                return genotype
+        raise GenotypeError(
+            f"no valid genotype in {MAX_TRIES} random draws from space {self.name!r}.",
+            fix="Override sample() in a space whose valid genotypes are rare.",
+        )
+
+    def mutate(self, genotype: Genotype, rng: np.random.Generator, changes: int = 1) -> Genotype:
+        """A valid genotype in which ``changes`` random choices take another option.
+
+        Raises:
+            GenotypeError: no valid mutant was found.
+        """
+        free = [i for i, c in enumerate(self.choices) if len(c.options) > 1]
+        for _ in range(MAX_TRIES):
+            mutant = list(genotype)
+            for i in rng.choice(free, size=min(changes, len(free)), replace=False):
+                step = int(rng.integers(1, len(self.choices[i].options)))
+                mutant[i] = (mutant[i] + step) % len(self.choices[i].options)
+            if self.is_valid(tuple(mutant)):
+                return tuple(mutant)
+        raise GenotypeError(f"no valid mutant of {genotype} in {MAX_TRIES} tries.", field="genotype")
+
+    def crossover(self, first: Genotype, second: Genotype, rng: np.random.Generator) -> Genotype:
+        """Uniform crossover: every choice from either parent; a parent when no valid child is found in 100 tries."""
+        for _ in range(100):
+            mask = rng.random(len(self.choices)) < 0.5
+            child = tuple(a if m else b for a, b, m in zip(first, second, mask, strict=True))
+            if self.is_valid(child):
+                return child
+        return first
+
+    def neighbours(self, genotype: Genotype) -> Iterator[Genotype]:
+        """Every valid genotype that differs in one choice."""
+        for i, choice in enumerate(self.choices):
+            for option in range(len(choice.options)):
+                if option != genotype[i]:
+                    other = (*genotype[:i], option, *genotype[i + 1 :])
+                    if self.is_valid(other):
+                        yield other
+
+    def from_unit_cube(self, u: Sequence[float]) -> Genotype:
+        """The genotype of a point of [0, 1)^d, as quasi-random sequences give; it may be invalid."""
+        return tuple(min(int(x * len(c.options)), len(c.options) - 1) for x, c in zip(u, self.choices, strict=True))
+
+    def one_hot(self, genotype: Genotype) -> np.ndarray:
+        """float64 vector: one block a choice, 1 at the chosen option."""
+        blocks = [np.eye(len(c.options))[g] for g, c in zip(genotype, self.choices, strict=True)]
+        return np.concatenate(blocks)
+
+    def genotypes(self) -> Iterator[Genotype]:
+        """Every valid genotype, in lexicographic order."""
+        if self.size > MAX_ENUMERATION:
+            raise GenotypeError(
+                f"space {self.name!r} has {self.size:.3g} genotypes, more than {MAX_ENUMERATION:,}: too many.",
+                fix="Sample it, or restrict it with RestrictedSpace(space, genotypes).",
+            )
+        for genotype in product(*(range(len(c.options)) for c in self.choices)):
+            if self.is_valid(genotype):
+                yield genotype
+
+    def enumerate(self) -> Iterator[Genotype]:
+        """One canonical genotype a key, in order of first appearance; refuses above a million genotypes."""
+        seen: set[str] = set()
+        for genotype in self.genotypes():
+            key = self.key(genotype)
+            if key not in seen:
+                seen.add(key)
+                yield self.canonical(genotype)
+
+    def describe(self, genotype: Genotype) -> dict[str, object]:
+        """Choice names and chosen options."""
+        return {c.name: c.options[g] for g, c in zip(genotype, self.choices, strict=True)}
+
+
+class RestrictedSpace(Space):
+    """A space narrowed to listed genotypes, canonicalised: a table, a subset, a study of some architectures.
+
+    Every name, key, graph and cost is the wrapped space's; what lies outside is invalid.
+    """
+
+    name = "restricted"
+
+    def __init__(self, space: Space, genotypes: Sequence[Sequence[int]]) -> None:
+        """Keep the canonical form of each genotype, in the order given, without repetition."""
+        self.space = space
+        self.choices = space.choices
+        self.builder = space.builder
+        self.params = space.params
+        members = dict.fromkeys(space.canonical(space.check(g)) for g in genotypes)
+        if not members:
+            raise GenotypeError("a restricted space needs at least one genotype", field="genotypes")
+        self.members: tuple[Genotype, ...] = tuple(members)
+        self._set = frozenset(self.members)
+
+    @property
+    def fingerprint(self) -> str:
+        """The wrapped space's: a genotype means the same, listed or not."""
+        return self.space.fingerprint
+
+    def build(self, genotype: Genotype, shape: DataShape) -> torch.nn.Module:
+        """As the wrapped space's."""
+        return self.space.build(genotype, shape)
+
+    @property
+    def size(self) -> int:
+        """Number of listed genotypes."""
+        return len(self.members)
+
+    def is_valid(self, genotype: Genotype) -> bool:
+        """Whether the genotype is listed."""
+        return genotype in self._set
+
+    def sample(self, rng: np.random.Generator) -> Genotype:
+        """A listed genotype, uniformly."""
+        return self.members[int(rng.integers(len(self.members)))]
+
+    def mutate(self, genotype: Genotype, rng: np.random.Generator, changes: int = 1) -> Genotype:
+        """A listed genotype at the smallest Hamming distance of at least ``changes``, at random among ties."""
+        others = [m for m in self.members if m != genotype]
+        if not others:
+            raise GenotypeError(f"no valid mutant of {genotype}: it is the only member.", field="genotype")
+        distance = np.array([sum(a != b for a, b in zip(m, genotype, strict=True)) for m in others])
+        distance = np.where(distance < changes, distance.max() + changes - distance, distance)
+        best = np.flatnonzero(distance == distance.min())
+        return others[int(rng.choice(best))]
+
+    def genotypes(self) -> Iterator[Genotype]:
+        """The listed genotypes, in their order."""
+        return iter(self.members)
+
+    def key(self, genotype: Genotype) -> str:
+        """As the wrapped space's."""
+        return self.space.key(genotype)
+
+    def canonical(self, genotype: Genotype) -> Genotype:
+        """As the wrapped space's."""
+        return self.space.canonical(genotype)
+
+    def graphs(self, genotype: Genotype) -> Mapping[str, nx.DiGraph]:
+        """As the wrapped space's."""
+        return self.space.graphs(genotype)
+
+    def cost(self, genotype: Genotype, shape: DataShape) -> Cost:
+        """As the wrapped space's."""
+        return self.space.cost(genotype, shape)
+
+    def format(self, genotype: Genotype) -> str:
+        """As the wrapped space's."""
+        return self.space.format(genotype)
+
+    def parse(self, text: str) -> Genotype:
+        """As the wrapped space's."""
+        return self.space.parse(text)

@@ -1,0 +1,10 @@
+"""Names of spaces: ``@register_space("mine")``, ``list_spaces("nas*")``."""
+
+from __future__ import annotations
+
+from xnas_ray.registry import Registry
+from xnas_ray.spaces.base import Space
+
+SPACES: Registry[Space] = Registry("space", {"nasbench201": "xnas_ray.spaces.nasbench201"})
+register_space = SPACES.register
+list_spaces = SPACES.names

