@@ -77,6 +77,10 @@ class DataMissingError(XnasError):
     """A data set is not on this machine and cannot be fetched; the message says how to get it."""
 
 
+class TableError(XnasError):
+    """A benchmark table, or a file to make one of, is malformed or unsafe, or lacks a row or column."""
+
+
 class ObjectiveError(XnasError):
     """An objective cannot be measured on this kind of task."""
 

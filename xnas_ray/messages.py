@@ -691,7 +691,7 @@ def _plain(value: Any) -> Any:
 
 
 def _build(kind: type[M], data: Mapping[str, Any]) -> M:
-    hints = _hints(kind)
+    hints: dict[str, Any] = _hints(kind)  # type: ignore[arg-type]
     unknown = set(data) - set(hints)
     if unknown:
         raise ProtocolError(f"unknown fields {sorted(unknown)} in {kind.__name__}", valid=sorted(hints))

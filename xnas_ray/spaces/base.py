@@ -73,7 +73,11 @@ class Space(ABC):
 
     @abstractmethod
     def key(self, genotype: Genotype) -> str:
-        """Isomorphic architectures share it; equal keys imply equal graphs."""
+        """Architectures that compute the same share it and are evaluated once.
+
+        Equal keys imply isomorphic graphs, not the reverse. A space whose field compares computed expressions may let
+        them differ in sharing alone: a result used twice, or the same operation computed twice.
+        """
 
     @abstractmethod
     def graphs(self, genotype: Genotype) -> Mapping[str, nx.DiGraph]:
@@ -128,9 +132,15 @@ class Space(ABC):
         """The genotype as a tuple of ints.
 
         Raises:
-            GenotypeError: it has the wrong length, an index out of range, or is not valid in this space.
+            GenotypeError: it is no sequence of whole numbers, has the wrong length, an index out of range, or is not
+                valid in this space.
         """
-        values = as_genotype(genotype)
+        try:
+            values = as_genotype(genotype)
+        except TypeError as error:
+            raise GenotypeError(
+                f"a genotype is a sequence of whole numbers, got {genotype!r}.", field="genotype"
+            ) from error
         if len(values) != len(self.choices):
             raise GenotypeError(
                 f"space {self.name!r} has {len(self.choices)} choices, the genotype {len(values)} values.",
@@ -247,6 +257,7 @@ class RestrictedSpace(Space):
             raise GenotypeError("a restricted space needs at least one genotype", field="genotypes")
         self.members: tuple[Genotype, ...] = tuple(members)
         self._set = frozenset(self.members)
+        self._array = np.array(self.members)
 
     @property
     def fingerprint(self) -> str:
@@ -272,13 +283,14 @@ class RestrictedSpace(Space):
 
     def mutate(self, genotype: Genotype, rng: np.random.Generator, changes: int = 1) -> Genotype:
         """A listed genotype at the smallest Hamming distance of at least ``changes``, at random among ties."""
-        others = [m for m in self.members if m != genotype]
-        if not others:
+        distance = (self._array != np.array(genotype)).sum(axis=1)
+        others = np.flatnonzero(distance)
+        if not others.size:
             raise GenotypeError(f"no valid mutant of {genotype}: it is the only member.", field="genotype")
-        distance = np.array([sum(a != b for a, b in zip(m, genotype, strict=True)) for m in others])
+        distance = distance[others]
         distance = np.where(distance < changes, distance.max() + changes - distance, distance)
-        best = np.flatnonzero(distance == distance.min())
-        return others[int(rng.choice(best))]
+        best = others[distance == distance.min()]
+        return self.members[int(rng.choice(best))]
 
     def genotypes(self) -> Iterator[Genotype]:
         """The listed genotypes, in their order."""

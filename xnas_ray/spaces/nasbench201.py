@@ -77,6 +77,7 @@ class NASBench201(Space):
         for name, value in given.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise SpecError(f"must be a whole number of at least 1, got {value!r}.", field=f"space.params.{name}")
+        self.params = given
         self.cells_per_stage = cells_per_stage
         self.channels = channels
         self.stages = stages
@@ -124,6 +125,8 @@ class NASBench201(Space):
         Raises:
             SpecError: the task's input is not one image.
         """
+        if genotype not in _classes().key:
+            genotype = self.check(genotype)
         skeleton = _skeleton(self.cells_per_stage, self.channels, self.stages, shape)
         ones, threes = genotype.count(_CONV_1X1), genotype.count(_CONV_3X3)
         return Cost(

@@ -1,0 +1,109 @@
+"""Augmentation of whole batches on their device, as a function of (seed, epoch, batch)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from xnas_ray.errors import SpecError
+from xnas_ray.spaces.base import DataShape
+from xnas_ray.training.recipe import Recipe
+
+_STREAM = 0x9E3779B97F4A7C15
+_MASK = 2**63 - 1
+
+
+def stream_seed(seed: int, purpose: int, *counters: int) -> int:
+    """A seed in [0, 2**63) for one purpose and place of a training (splitmix64 over the numbers; Steele et al. 2014)."""
+    state = seed & _MASK
+    for number in (purpose, *counters):
+        state = (state + (number + 1) * _STREAM) % 2**64
+        state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        state = (state ^ (state >> 27)) * 0x94D049BB133111EB % 2**64
+        state ^= state >> 31
+    return state & _MASK
+
+
+def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
+    """Shift every image by up to ``padding`` pixels each way, zeros coming in (``n x c x h x w``)."""
+    n, _, height, width = images.shape
+    padded = torch.nn.functional.pad(images, (padding,) * 4)
+    shift = torch.randint(2 * padding + 1, (2, n), generator=generator, device=images.device)
+    rows = shift[0][:, None] + torch.arange(height, device=images.device)
+    columns = shift[1][:, None] + torch.arange(width, device=images.device)
+    samples = torch.arange(n, device=images.device)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[samples, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def horizontal_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror each image with probability one half."""
+    flip = torch.rand(len(images), generator=generator, device=images.device) < 0.5
+    return torch.where(flip[:, None, None, None], images.flip(3), images)
+
+
+def cutout(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """Blank a square around a random pixel of each image, clipped at the border (DeVries & Taylor 2017)."""
+    n, _, height, width = images.shape
+    device = images.device
+    row = torch.randint(height, (n, 1), generator=generator, device=device) - size // 2
+    column = torch.randint(width, (n, 1), generator=generator, device=device) - size // 2
+    y, x = torch.arange(height, device=device), torch.arange(width, device=device)
+    in_rows = (y >= row) & (y < row + size)
+    in_columns = (x >= column) & (x < column + size)
+    return images.masked_fill((in_rows[:, :, None] & in_columns[:, None, :])[:, None], 0.0)
+
+
+def mixup_pairs(count: int, alpha: float, generator: torch.Generator) -> tuple[Tensor, float]:
+    """Partners (a permutation of ``count``) and the share of the sample itself, from Beta(alpha, alpha)."""
+    device = generator.device
+    partners = torch.randperm(count, generator=generator, device=device)
+    concentration = torch.full((2,), alpha, dtype=torch.float64, device=device)
+    gamma = torch._standard_gamma(concentration, generator=generator)
+    share = (gamma[0] / gamma.sum().clamp_min(1e-300)).item()
+    return partners, max(share, 1 - share)
+
+
+class Augmentation:
+    """What a recipe does to the inputs of a batch; same seed, epoch and batch give the same images.
+
+    Args:
+        recipe: names the augmentations.
+        shape: inputs of the task; augmentations are for tasks with one image input.
+        seed: of the training.
+        device: where batches are.
+
+    Raises:
+        SpecError: an augmentation of images is asked for on other inputs.
+    """
+
+    PURPOSE = 2
+
+    def __init__(self, recipe: Recipe, shape: DataShape, seed: int, device: torch.device) -> None:
+        images = [a for a in recipe.augment if a != "mixup"]
+        if images and (len(shape.inputs) != 1 or len(shape.inputs[0]) != 3):
+            raise SpecError(
+                f"{images[0]!r} needs one image input, the task has the shapes {shape.inputs}.", field="recipe.augment"
+            )
+        self.recipe = recipe
+        self.mixes = "mixup" in recipe.augment
+        self.seed = seed
+        self.generator = torch.Generator(device)
+
+    def __call__(
+        self, inputs: tuple[Tensor, ...], epoch: int, batch: int
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, float] | None]:
+        """Augmented inputs, and mixup's partners and share when it is on."""
+        recipe = self.recipe
+        if not recipe.augment:
+            return inputs, None
+        generator = self.generator.manual_seed(stream_seed(self.seed, self.PURPOSE, epoch, batch))
+        if "random_crop" in recipe.augment:
+            inputs = (random_crop(inputs[0], recipe.crop_padding, generator),)
+        if "horizontal_flip" in recipe.augment:
+            inputs = (horizontal_flip(inputs[0], generator),)
+        if "cutout" in recipe.augment:
+            inputs = (cutout(inputs[0], recipe.cutout_size, generator),)
+        if not self.mixes:
+            return inputs, None
+        partners, share = mixup_pairs(len(inputs[0]), recipe.mixup_alpha, generator)
+        return tuple(share * x + (1 - share) * x[partners] for x in inputs), (partners, share)

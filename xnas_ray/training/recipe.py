@@ -1,0 +1,173 @@
+"""How a candidate is trained: one frozen set of settings, checked where it is made."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from xnas_ray.errors import SpecError
+from xnas_ray.randomness import canonical_json
+
+OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
+SCHEDULES = ("cosine", "constant", "onecycle", "step")
+AUGMENTATIONS = ("random_crop", "horizontal_flip", "cutout", "mixup")
+AMP_DTYPES = ("bfloat16", "float16")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Training settings; every field is a key of ``recipe`` in a specification.
+
+    Attributes:
+        optimizer: sgd, adam, adamw or rmsprop.
+        lr: the highest learning rate of the schedule.
+        momentum: of sgd and rmsprop; the first beta of adam and adamw.
+        nesterov: Nesterov's momentum, sgd only.
+        weight_decay: L2 penalty; decoupled in adamw.
+        decay_norm_and_bias: whether it applies to vectors and scalars too (biases, normalisation).
+        schedule: cosine, constant, onecycle (Smith & Topin 2019) or step.
+        warmup_epochs: linear warm-up before the schedule; not with onecycle, which has its own.
+        final_lr: learning rate at the end of a cosine, as a share of ``lr``.
+        step_at: where step multiplies the learning rate by ``step_factor``, as shares of the schedule.
+        step_factor: see ``step_at``.
+        onecycle_peak: where onecycle reaches ``lr``, as a share of the schedule; it starts at ``lr / 25`` and ends at
+            ``lr / 250,000``.
+        batch_size: samples of a step.
+        eval_batch_size: samples of one forward pass of an evaluation; does not change results.
+        label_smoothing: share of the target spread over all classes (Szegedy et al. 2016), cross entropy only.
+        augment: what is done to every batch of images: random_crop, horizontal_flip, cutout, mixup.
+        crop_padding: random_crop: zeros on each side, in pixels.
+        cutout_size: cutout: side of the square that is blanked (DeVries & Taylor 2017), in pixels.
+        mixup_alpha: mixup: both parameters of the Beta distribution (Zhang et al. 2018).
+        ema_decay: decay of the weights' exponential moving average, which is then what is measured; 0 is off.
+        grad_clip: largest norm of the gradient; 0 is off.
+        amp: mixed precision on CUDA; ignored on a CPU.
+        amp_dtype: bfloat16, or float16 with loss scaling.
+        channels_last: memory format of images and convolutions on CUDA; ignored on a CPU.
+
+    Raises:
+        SpecError: an unknown key, a wrong type or a value out of range; ``recipe.<key>`` is named.
+    """
+
+    optimizer: str = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    decay_norm_and_bias: bool = True
+    schedule: str = "cosine"
+    warmup_epochs: float = 0.0
+    final_lr: float = 0.0
+    step_at: tuple[float, ...] = (0.5, 0.75)
+    step_factor: float = 0.1
+    onecycle_peak: float = 0.3
+    batch_size: int = 128
+    eval_batch_size: int = 1024
+    label_smoothing: float = 0.0
+    augment: tuple[str, ...] = ()
+    crop_padding: int = 4
+    cutout_size: int = 8
+    mixup_alpha: float = 0.2
+    ema_decay: float = 0.0
+    grad_clip: float = 0.0
+    amp: bool = True
+    amp_dtype: str = "bfloat16"
+    channels_last: bool = True
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        for name, limits in _RANGES.items():
+            _check_number(name, getattr(self, name), limits)
+        for name in ("nesterov", "decay_norm_and_bias", "amp", "channels_last"):
+            if not isinstance(getattr(self, name), bool):
+                raise _error(name, f"must be true or false, got {getattr(self, name)!r}.")
+        for name, valid in _CHOICES.items():
+            if getattr(self, name) not in valid:
+                raise _error(name, f"there is no {getattr(self, name)!r}.", got=getattr(self, name), valid=valid)
+        object.__setattr__(self, "augment", _texts("augment", self.augment, AUGMENTATIONS))
+        object.__setattr__(self, "step_at", _shares("step_at", self.step_at))
+        if self.nesterov and self.optimizer == "sgd" and self.momentum == 0:
+            raise _error("nesterov", "needs momentum.", fix="Set nesterov = false.")
+        if self.schedule == "onecycle" and self.warmup_epochs:
+            raise _error("warmup_epochs", "onecycle warms up by itself.", fix="Set it to 0, or use onecycle_peak.")
+
+    @classmethod
+    def from_mapping(cls, base: Mapping[str, Any], *overrides: Mapping[str, Any]) -> Recipe:
+        """The recipe of a mapping; later mappings win.
+
+        Raises:
+            SpecError: see the class.
+        """
+        merged: dict[str, Any] = {}
+        for mapping in (base, *overrides):
+            merged.update(mapping)
+        valid = [f.name for f in dataclasses.fields(cls)]
+        for name in merged:
+            if name not in valid:
+                raise SpecError(f"there is no setting {name!r}.", field="recipe", got=name, valid=valid)
+        return cls(**merged)
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Every setting as JSON values."""
+        values = dataclasses.asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    def canonical_json(self) -> str:
+        """The one JSON text of this recipe: equal texts train equally."""
+        return canonical_json(self.as_mapping())
+
+
+_CHOICES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "amp_dtype": AMP_DTYPES}
+
+_RANGES: dict[str, tuple[type, float, float]] = {
+    "lr": (float, 1e-12, 1e6),
+    "momentum": (float, 0.0, 0.999999),
+    "weight_decay": (float, 0.0, 1e3),
+    "warmup_epochs": (float, 0.0, 1e6),
+    "final_lr": (float, 0.0, 1.0),
+    "step_factor": (float, 0.0, 1.0),
+    "onecycle_peak": (float, 1e-6, 1 - 1e-6),
+    "batch_size": (int, 1, 2**20),
+    "eval_batch_size": (int, 1, 2**20),
+    "label_smoothing": (float, 0.0, 0.999999),
+    "crop_padding": (int, 1, 1024),
+    "cutout_size": (int, 1, 1024),
+    "mixup_alpha": (float, 1e-6, 100.0),
+    "ema_decay": (float, 0.0, 0.9999999),
+    "grad_clip": (float, 0.0, 1e9),
+}
+"""Kind and smallest and largest value of every number."""
+
+
+def _check_number(name: str, value: object, limits: tuple[type, float, float]) -> None:
+    kind, low, high = limits
+    accepted = (int, float) if kind is float else (int,)
+    if isinstance(value, bool) or not isinstance(value, accepted):
+        raise _error(name, f"must be a {'number' if kind is float else 'whole number'}, got {value!r}.")
+    if not low <= value <= high:
+        raise _error(name, f"must lie between {low:g} and {high:g}, got {value!r}.")
+
+
+def _texts(name: str, values: object, valid: tuple[str, ...]) -> tuple[str, ...]:
+    if isinstance(values, str) or not isinstance(values, (list, tuple)):
+        raise _error(name, f"must be a list, got {values!r}.", valid=valid)
+    for value in values:
+        if value not in valid:
+            raise _error(name, f"there is no {value!r}.", got=value, valid=valid)
+    if len(set(values)) != len(values):
+        raise _error(name, "names one twice.")
+    return tuple(values)
+
+
+def _shares(name: str, values: object) -> tuple[float, ...]:
+    if not isinstance(values, (list, tuple)) or not all(
+        isinstance(v, (int, float)) and not isinstance(v, bool) and 0 < v < 1 for v in values
+    ):
+        raise _error(name, f"must be a list of numbers between 0 and 1, got {values!r}.")
+    return tuple(sorted(float(v) for v in values))
+
+
+def _error(name: str, message: str, **details: Any) -> SpecError:
+    return SpecError(message, field=f"recipe.{name}", **details)
