@@ -131,6 +131,7 @@ def test_numpy_genotypes_are_understood():
     genotype = np.array([0, 1, 2, 3, 4, 0])
     assert SPACE.key(genotype) == SPACE.key((0, 1, 2, 3, 4, 0))  # type: ignore[arg-type]
     assert SPACE.canonical(genotype) == SPACE.canonical((0, 1, 2, 3, 4, 0))  # type: ignore[arg-type]
+    assert SPACE.cost(genotype, CIFAR10) == SPACE.cost((0, 1, 2, 3, 4, 0), CIFAR10)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("bad", [(5, 0, 0, 0, 0, 0), (0,) * 5, (0,) * 7, (-1, 0, 0, 0, 0, 0)])
@@ -234,7 +235,7 @@ def test_bad_parameters_are_refused(params: dict[str, object]):
 
 def test_it_is_registered():
     assert "nasbench201" in list_spaces("nas*")
-    space = SPACES.create("nasbench201", channels=8)
+    space = SPACES.create("nasbench201", {"channels": 8})
     assert isinstance(space, NASBench201)
     assert space.channels == 8
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xnas_ray.errors import ControllerError
+from xnas_ray.controllers.remaining import Remaining
+from xnas_ray.errors import ControllerError, GenotypeError
 from xnas_ray.messages import Candidate, Genotype, Outcome, TrialStatus
-from xnas_ray.randomness import Domain, candidate_identity, rng
-from xnas_ray.spaces.base import DataShape, Space
+from xnas_ray.randomness import Domain, canonical_json, rng
+from xnas_ray.spaces.base import MAX_ENUMERATION, DataShape, Space
 
 if TYPE_CHECKING:
     import pandas as pd
+
+DRAWS_BEFORE_LISTING = 100
+DRAWS = 10_000
+
+Identity = tuple[str, str, int]
+"""What makes two candidates the same evaluation, whatever their fidelity: key, recipe as JSON, replicate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,12 @@ class Controller(ABC):
 
     Subclasses implement ``_propose`` (and usually ``_learn``); the base class keeps what is evaluated and pending,
     makes every proposal canonical and new, and hands out ask numbers. ``adopt`` and ``tell`` of different trials
-    commute, except for the order of the tells.
+    commute, except for the order of the tells: a subclass must not let its proposals depend on the order of
+    ``adopt`` calls, nor on random numbers other than those of the generator it is given.
+
+    ``known`` takes O(1), ``draw_new`` at most ``DRAWS_BEFORE_LISTING`` draws in a space that can be listed (at most a
+    million genotypes); when they meet nothing new the space is listed, once. So None means exactly that nothing is
+    left; in larger spaces it means that ``DRAWS`` draws in a row met nothing new.
 
     Args:
         space: what can be searched.
@@ -58,6 +70,10 @@ class Controller(ABC):
         seed: of every random number of the search.
         horizon: fidelity and shapes of the candidates.
         **params: settings of the subclass, as in the specification's ``controller.params``.
+
+    Attributes:
+        pending: candidates that were asked and have not ended, by trial number; in no particular order.
+        outcomes: what was told, completed and failed, in that order.
     """
 
     def __init__(
@@ -66,6 +82,8 @@ class Controller(ABC):
         """Start without any knowledge."""
         if params:
             raise TypeError(f"unknown parameters {sorted(params)}")
+        if not objectives:
+            raise ControllerError("a controller needs at least one objective.", field="objectives")
         self.space = space
         self.objectives = tuple(objectives)
         self.seed = seed
@@ -74,7 +92,8 @@ class Controller(ABC):
         self.outcomes: list[Outcome] = []
         self._ended: set[int] = set()
         self._next_ask = 0
-        self._fidelity_of: dict[str, int] = {}  # identity -> highest fidelity evaluated or pending
+        self._fidelity_of: dict[Identity, int] = {}  # highest fidelity evaluated or pending
+        self._remaining: Remaining | None = None  # listed when random draws fail
 
     # ---- the interface ------------------------------------------------------------------------------------------
 
@@ -83,6 +102,9 @@ class Controller(ABC):
 
         Args:
             rng: the generator of this ask; by default the one counted from the controller's seed.
+
+        Raises:
+            ControllerError: the subclass proposed something that is not new, not canonical or out of turn.
         """
         generator = rng if rng is not None else self.ask_rng(self._next_ask)
         candidate = self._propose(generator)
@@ -99,23 +121,29 @@ class Controller(ABC):
 
     def adopt(self, candidate: Candidate) -> None:
         """Replay: this candidate was asked; it is pending unless its outcome was told before."""
-        self._next_ask = max(self._next_ask, candidate.ask_number + 1)
-        identity = self._identity(candidate.genotype, candidate.recipe, candidate.replicate)
-        self._fidelity_of[identity] = max(self._fidelity_of.get(identity, 0), candidate.fidelity)
+        self._remember(candidate)
         if candidate.ask_number not in self._ended:
             self.pending[candidate.ask_number] = candidate
 
     def tell(self, outcome: Outcome) -> None:
-        """Learn from a trial that completed or failed; a cancelled one only stops being pending."""
+        """Learn from a trial that completed or failed; a cancelled one only stops being pending, and is not repeated.
+
+        Raises:
+            ControllerError: the trial was told before, is not the candidate's, or completed without an objective.
+        """
         if outcome.trial in self._ended:
             raise ControllerError(f"trial {outcome.trial} was told twice.")
+        if outcome.trial != outcome.candidate.ask_number:
+            raise ControllerError(f"trial {outcome.trial} is told with candidate {outcome.candidate.ask_number}.")
+        missing = [g.name for g in self.objectives if g.name not in outcome.metrics]
+        if outcome.status == TrialStatus.COMPLETED and missing:
+            raise ControllerError(f"trial {outcome.trial} completed without {missing}.", valid=sorted(outcome.metrics))
         self._ended.add(outcome.trial)
-        self._next_ask = max(self._next_ask, outcome.candidate.ask_number + 1)
         self.pending.pop(outcome.trial, None)
-        identity = self._identity(outcome.candidate.genotype, outcome.candidate.recipe, outcome.candidate.replicate)
-        self._fidelity_of[identity] = max(self._fidelity_of.get(identity, 0), outcome.candidate.fidelity)
-        self.outcomes.append(outcome)
-        self._learn(outcome)
+        self._remember(outcome.candidate)
+        if outcome.status != TrialStatus.CANCELLED:
+            self.outcomes.append(outcome)
+            self._learn(outcome)
 
     def explain(self) -> Mapping[str, pd.DataFrame]:
         """Explanation tables by kind; none by default."""
@@ -125,10 +153,10 @@ class Controller(ABC):
 
     @abstractmethod
     def _propose(self, rng: np.random.Generator) -> Candidate | None:
-        """A new candidate (use ``candidate`` and ``known``), or None when there is none for now."""
+        """A new candidate (use ``candidate``, ``known`` and ``draw_new``), or None when there is none for now."""
 
     def _learn(self, outcome: Outcome) -> None:
-        """Update the model; called once a trial, in the order of the tells."""
+        """Update the model; called once a completed or failed trial, in the order of the tells."""
 
     def ask_rng(self, ask_number: int) -> np.random.Generator:
         """The generator from which proposal ``ask_number`` is drawn."""
@@ -155,9 +183,43 @@ class Controller(ABC):
         highest = self._fidelity_of.get(self._identity(genotype, recipe or {}, replicate), 0)
         return highest >= (self.horizon.fidelity if fidelity is None else fidelity)
 
+    def first_new(self, genotypes: Iterable[Genotype]) -> Genotype | None:
+        """The canonical form of the first of ``genotypes`` that is not known, None if all are."""
+        for genotype in genotypes:
+            if not self.known(genotype):
+                return self.space.canonical(genotype)
+        return None
+
+    def draw_new(self, rng: np.random.Generator) -> Genotype | None:
+        """A canonical genotype that is not known: uniform over genotypes, over keys when few are left.
+
+        None: nothing is left, or in a space of more than a million genotypes ``DRAWS`` draws met nothing new.
+        """
+        listable = self.space.size <= MAX_ENUMERATION
+        try:
+            found = self.first_new(self.space.sample(rng) for _ in range(DRAWS_BEFORE_LISTING if listable else DRAWS))
+        except GenotypeError:  # valid genotypes are too rare for the space's sampler
+            if not listable:
+                raise
+            found = None
+        if found is not None or not listable:
+            return found
+        # The draws above come first also when the list exists already: a replayed controller has none yet.
+        if self._remaining is None:
+            self._remaining = Remaining(self.space, self.known)
+        return self._remaining.choose(rng)
+
     def completed(self) -> list[Outcome]:
         """Outcomes with metrics, in the order of the tells."""
         return [o for o in self.outcomes if o.status == TrialStatus.COMPLETED]
 
-    def _identity(self, genotype: Genotype, recipe: Mapping[str, Any], replicate: int) -> str:
-        return candidate_identity(self.space.key(genotype), recipe, replicate)
+    def _remember(self, candidate: Candidate) -> None:
+        """The candidate was asked: it is known at its fidelity, and its number is used."""
+        self._next_ask = max(self._next_ask, candidate.ask_number + 1)
+        identity = self._identity(candidate.genotype, candidate.recipe, candidate.replicate)
+        self._fidelity_of[identity] = max(self._fidelity_of.get(identity, 0), candidate.fidelity)
+        if self._remaining is not None and self.known(candidate.genotype):
+            self._remaining.strike(identity[0])
+
+    def _identity(self, genotype: Genotype, recipe: Mapping[str, Any], replicate: int) -> Identity:
+        return self.space.key(genotype), canonical_json(recipe) if recipe else "", replicate

@@ -7,6 +7,7 @@ while a network trains. What the head has not acknowledged is kept and sent agai
 from __future__ import annotations
 
 import collections
+import dataclasses
 import json
 import logging
 import platform
@@ -195,7 +196,7 @@ class TrialWorker:
         except BaseException as error:
             result = self._failed(assignment, context, error)
         recycle = self._outgrown()
-        return _replace(result, duration_s=time.monotonic() - started, recycle=result.recycle or recycle)
+        return dataclasses.replace(result, duration_s=time.monotonic() - started, recycle=result.recycle or recycle)
 
     def _failed(self, assignment: Assignment, context: AttemptContext, error: BaseException) -> TrialResult:
         kind = failure_kind(error, context.stop_requested())
@@ -246,9 +247,8 @@ class TrialWorker:
                 continue
             heard_s = time.monotonic()
             with self._lock:
-                for report in batch:
-                    if report in self._outbox:
-                        self._outbox.remove(report)
+                heard = {id(report) for report in batch}
+                self._outbox = collections.deque(r for r in self._outbox if id(r) not in heard)
                 if any(isinstance(r, TrialResult) for r in self._outbox):
                     self._wake.set()
             for assignment in assignments:
@@ -309,9 +309,3 @@ def environment_text(device: str) -> str:
 
     packages = {name: version(name) for name in ("torch", "numpy", "ray")}
     return json.dumps({"host": platform.node(), "device": device, "python": platform.python_version(), **packages})
-
-
-def _replace(result: TrialResult, **changes: Any) -> TrialResult:
-    import dataclasses
-
-    return dataclasses.replace(result, **changes)

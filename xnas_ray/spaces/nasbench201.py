@@ -125,7 +125,7 @@ class NASBench201(Space):
         Raises:
             SpecError: the task's input is not one image.
         """
-        if genotype not in _classes().key:
+        if not isinstance(genotype, tuple) or genotype not in _classes().key:
             genotype = self.check(genotype)
         skeleton = _skeleton(self.cells_per_stage, self.channels, self.stages, shape)
         ones, threes = genotype.count(_CONV_1X1), genotype.count(_CONV_3X3)

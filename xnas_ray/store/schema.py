@@ -23,7 +23,10 @@ _TEXT = pa.string()
 
 
 def _columns(required: dict[str, pa.DataType], optional: dict[str, pa.DataType], order: str) -> pa.Schema:
-    """A schema in the given order of names; optional columns may be null."""
+    """A schema in the given order of names; rows may leave optional columns null.
+
+    In files every column is nullable, so that a column that older parts lack can be read as null.
+    """
     fields = {n: pa.field(n, t, nullable=False) for n, t in required.items()}
     fields |= {n: pa.field(n, t) for n, t in optional.items()}
     return pa.schema([fields[name] for name in order.split()])
@@ -112,7 +115,7 @@ POSITION = ("epoch", "seq")
 TRIALS = Table("trials", _TRIALS, key=("trial",), order=POSITION)
 LOG = Table("log", _LOG, key=POSITION, order=POSITION)
 SEARCHES = Table("searches", _SEARCHES, key=POSITION, order=POSITION)
-CURVES = Table("curves", _CURVES, key=_CURVES.names[:5], order=_CURVES.names[:5])
+CURVES = Table("curves", _CURVES, key=tuple(_CURVES.names[:5]), order=tuple(_CURVES.names[:5]))
 EXPLANATIONS = Table(
     "explanations", _EXPLANATIONS, key=tuple(_EXPLANATIONS.names), order=tuple(_EXPLANATIONS.names), open_columns=True
 )
@@ -129,21 +132,22 @@ def table_of(name: str) -> Table:
 
 
 @functools.lru_cache(maxsize=1024)
-def trials_schema(metrics: tuple[str, ...]) -> pa.Schema:
-    """The schema of a part whose trials have these metrics, each a nullable double ``metric_<name>``.
+def file_schema(table: str, metrics: tuple[str, ...] = ()) -> pa.Schema:
+    """The schema of a part, all of it nullable; trials with these metrics have a double ``metric_<name>`` each.
 
     Raises:
         StoreError: a name that cannot be a column, or two that SQL, which ignores case, would take for one.
     """
     check_metric_names(metrics)
-    return pa.schema([*_TRIALS, *(pa.field(METRIC_PREFIX + name, pa.float64()) for name in metrics)])
+    core = [field.with_nullable(True) for field in table_of(table).schema]
+    return pa.schema(core + [pa.field(METRIC_PREFIX + name, pa.float64()) for name in metrics])
 
 
 @functools.lru_cache(maxsize=1024)
 def check_metric_names(names: tuple[str, ...]) -> None:
-    """Refuse names of metrics that cannot be columns; what ``trials_schema`` raises."""
+    """Refuse names of metrics that cannot be columns; what ``file_schema`` raises."""
     for name in names:
-        if not _METRIC.fullmatch(name):
+        if not isinstance(name, str) or not _METRIC.fullmatch(name):
             raise StoreError(
                 f"{name!r} cannot name a metric.",
                 field=METRIC_PREFIX + str(name),

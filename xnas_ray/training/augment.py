@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import torch
 from torch import Tensor
 
@@ -53,13 +55,13 @@ def cutout(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
     return images.masked_fill((in_rows[:, :, None] & in_columns[:, None, :])[:, None], 0.0)
 
 
-def mixup_pairs(count: int, alpha: float, generator: torch.Generator) -> tuple[Tensor, float]:
-    """Partners (a permutation of ``count``) and the share of the sample itself, from Beta(alpha, alpha)."""
-    device = generator.device
-    partners = torch.randperm(count, generator=generator, device=device)
-    concentration = torch.full((2,), alpha, dtype=torch.float64, device=device)
-    gamma = torch._standard_gamma(concentration, generator=generator)
-    share = (gamma[0] / gamma.sum().clamp_min(1e-300)).item()
+def mixup_pairs(count: int, alpha: float, generator: torch.Generator, seed: int) -> tuple[Tensor, float]:
+    """Partners (a permutation of ``count``) and the sample's own share, the larger part of a Beta(alpha, alpha) draw.
+
+    The share is drawn on the host, so that no step waits for the device.
+    """
+    partners = torch.randperm(count, generator=generator, device=generator.device)
+    share = random.Random(seed).betavariate(alpha, alpha)
     return partners, max(share, 1 - share)
 
 
@@ -96,7 +98,8 @@ class Augmentation:
         recipe = self.recipe
         if not recipe.augment:
             return inputs, None
-        generator = self.generator.manual_seed(stream_seed(self.seed, self.PURPOSE, epoch, batch))
+        seed = stream_seed(self.seed, self.PURPOSE, epoch, batch)
+        generator = self.generator.manual_seed(seed)
         if "random_crop" in recipe.augment:
             inputs = (random_crop(inputs[0], recipe.crop_padding, generator),)
         if "horizontal_flip" in recipe.augment:
@@ -105,5 +108,5 @@ class Augmentation:
             inputs = (cutout(inputs[0], recipe.cutout_size, generator),)
         if not self.mixes:
             return inputs, None
-        partners, share = mixup_pairs(len(inputs[0]), recipe.mixup_alpha, generator)
+        partners, share = mixup_pairs(len(inputs[0]), recipe.mixup_alpha, generator, seed)
         return tuple(share * x + (1 - share) * x[partners] for x in inputs), (partners, share)

@@ -1,0 +1,242 @@
+"""What the head remembers of each live search: its card, its proposals, its results on the way to the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from xnas_ray.messages import Attempt, Candidate, Failure, Outcome, SearchConfig, TrialStatus, WriteTerminal
+from xnas_ray.service.host import Proposal
+from xnas_ray.service.reports import TrialResult
+from xnas_ray.spec import SearchSpec, parse_constraint, satisfies
+from xnas_ray.store.rows import CurveRow, Position, TrialRow, curve_rows, trial_row
+
+NEVER_REUSED = frozenset({"flops", "params", "latency_ms"})
+"""Measured or computed for each candidate itself, never copied from another trial."""
+
+
+@dataclass
+class LiveTrial:
+    """A trial without a durable terminal row."""
+
+    proposal: Proposal
+    asked_at: float
+    attempts: int = 0
+    started_at: float | None = None
+    worker: str | None = None
+    node: str | None = None
+    result: TrialResult | None = None
+    reused: Mapping[str, Any] | None = None
+    told: Outcome | None = None
+    position: Position | None = None
+    curve_epochs: int = 0
+    curve_attempt: Attempt | None = None
+    curve: list[Mapping[str, float]] = field(default_factory=list)
+
+
+@dataclass
+class Best:
+    """The best completed trial so far by the first objective, among those that satisfy the constraints."""
+
+    trial: int
+    value: float
+    architecture: str
+    metrics: Mapping[str, float]
+    artifacts: str | None
+
+
+class Book:
+    """One live search.
+
+    Args:
+        search_id: its id.
+        card: see ``resolve.Search.card``.
+    """
+
+    def __init__(self, search_id: str, card: Mapping[str, Any]) -> None:
+        """Nothing proposed yet."""
+        self.search_id = search_id
+        self.card = card
+        self.spec = SearchSpec.from_mapping(card["spec"])
+        self.objectives: list[dict[str, Any]] = list(card["objectives"])
+        self.live: dict[int, LiveTrial] = {}
+        self.completed = 0
+        self.failed = 0
+        self.cancelled = 0
+        self.reused = 0
+        self.best: Best | None = None
+        self.front: dict[int, tuple[tuple[float, ...], str | None]] = {}
+        self.workers_with_card: set[str] = set()
+
+    # ---- facts ------------------------------------------------------------------------------------------------------
+
+    def config(self) -> SearchConfig:
+        """What the scheduler needs of the specification."""
+        spec = self.spec
+        return SearchConfig(
+            priority=spec.priority,
+            trials=spec.budget.trials,
+            gpu_hours=spec.budget.gpu_hours,
+            wall_clock_s=spec.budget.wall_clock,
+            hard=spec.budget.hard,
+            cpus=spec.resources.cpus,
+            gpus=spec.resources.gpus,
+            max_workers=spec.resources.workers,
+            retries=spec.retries,
+            timeout_s=spec.timeout_s,
+        )
+
+    def signed(self, metrics: Mapping[str, float]) -> tuple[float, ...] | None:
+        """Objectives with the sign that makes larger better; None when one is missing."""
+        if any(o["name"] not in metrics for o in self.objectives):
+            return None
+        return tuple(metrics[o["name"]] * (1 if o["maximize"] else -1) for o in self.objectives)
+
+    def feasible(self, metrics: Mapping[str, float]) -> bool:
+        """Whether every constraint on a measured metric holds."""
+        for text in self.spec.constraints:
+            name, operator, limit = parse_constraint(text)
+            if name in metrics and not satisfies(metrics[name], operator, limit):
+                return False
+        return True
+
+    def reusable_metrics(self, row: Mapping[str, Any], proposal: Proposal) -> dict[str, float] | None:
+        """Metrics of an earlier trial for this candidate; None when one must be measured anew."""
+        if row["schedule_epochs"] != proposal.candidate.schedule_epochs:
+            return None
+        known = {k: v for k, v in row["metrics"].items() if k not in NEVER_REUSED and v is not None}
+        known |= {"flops": float(proposal.flops), "params": float(proposal.params)}
+        return known if all(o["name"] in known for o in self.objectives) else None
+
+    # ---- an ended trial ---------------------------------------------------------------------------------------------
+
+    def conclude(self, command: WriteTerminal, epoch: int, seq: int, now_at: float) -> tuple[TrialRow, list[CurveRow]]:
+        """The terminal row of a trial and the part of its curve that is not written yet."""
+        live = self.live[command.trial]
+        result = live.result if live.result is not None and live.result.attempt == command.attempt else None
+        outcome = self._outcome(command, live, result)
+        live.told, live.position = outcome, (epoch, seq)
+        row = trial_row(
+            outcome,
+            search_id=self.search_id,
+            epoch=epoch,
+            seq=seq,
+            attempts=live.attempts,
+            task=self.card["task"],
+            task_hash=self.card["task_hash"],
+            space=self.card["space"],
+            key=live.proposal.key,
+            architecture=live.proposal.architecture,
+            recipe=live.proposal.recipe,
+            train_seed=live.proposal.train_seed,
+            asked_at=live.asked_at,
+            finished_at=now_at,
+            attempt=command.attempt,
+            started_at=live.started_at,
+            reused_from=f"{live.reused['search_id']}/{live.reused['trial']}" if command.reused and live.reused else None,
+            worker=live.worker,
+            node=live.node,
+            environment=result.environment if result else "{}",
+            artifacts=artifacts_folder(self.search_id, command.trial, command.attempt)
+            if result is not None and result.weights and command.attempt
+            else None,
+        )
+        curve = self._unwritten_curve(command, live, outcome) if command.attempt else []
+        return row, curve
+
+    def _unwritten_curve(self, command: WriteTerminal, live: LiveTrial, outcome: Outcome) -> list[CurveRow]:
+        assert command.attempt is not None
+        written = live.curve_epochs if live.curve_attempt == command.attempt else 0
+        return curve_rows(self.search_id, command.trial, command.attempt, outcome.curve[written:])
+
+    def _outcome(self, command: WriteTerminal, live: LiveTrial, result: TrialResult | None) -> Outcome:
+        candidate: Candidate = live.proposal.candidate
+        fixed = {"flops": float(live.proposal.flops), "params": float(live.proposal.params)}
+        if command.status == TrialStatus.COMPLETED:
+            if command.reused:
+                assert live.reused is not None
+                metrics = self.reusable_metrics(live.reused, live.proposal) or {}
+                return Outcome(command.trial, candidate, command.status, metrics)
+            assert result is not None
+            metrics = {**fixed, **result.metrics}
+            return Outcome(command.trial, candidate, command.status, metrics, result.curve, result.duration_s)
+        failure = result.failure if result is not None and result.failure is not None else None
+        if failure is None and command.failure is not None:
+            failure = Failure(command.failure, "", command.reason)
+        duration_s = result.duration_s if result else 0.0
+        curve = result.curve if result else ()
+        return Outcome(command.trial, candidate, command.status, {}, curve, duration_s, failure)
+
+    def count(self, row: TrialRow) -> list[str]:
+        """Count a durable terminal row; returns artifact folders whose weights need not be kept any longer."""
+        if row.status == TrialStatus.COMPLETED:
+            self.completed += 1
+            self.reused += row.reused_from is not None
+            return self._rank(row)
+        if row.status == TrialStatus.FAILED:
+            self.failed += 1
+        else:
+            self.cancelled += 1
+        return []
+
+    def _rank(self, row: TrialRow) -> list[str]:
+        signed = self.signed(row.metrics)
+        superfluous: list[str] = []
+        better = signed is not None and self.feasible(row.metrics) and (
+            self.best is None or signed[0] > self.best_signed()
+        )
+        if better:
+            assert signed is not None
+            if self.best is not None and self.best.artifacts:
+                superfluous.append(self.best.artifacts)
+            value = row.metrics[self.objectives[0]["name"]]
+            self.best = Best(row.trial, value, row.architecture, dict(row.metrics), row.artifacts)
+        elif row.artifacts:
+            superfluous.append(row.artifacts)
+        if self.spec.keep_weights == "front":
+            return self._rank_front(row, signed)
+        return superfluous if self.spec.keep_weights == "best" else []
+
+    def _rank_front(self, row: TrialRow, signed: tuple[float, ...] | None) -> list[str]:
+        if signed is None or any(dominates(other, signed) for other, _ in self.front.values()):
+            return [row.artifacts] if row.artifacts else []
+        gone = [trial for trial, (other, _) in self.front.items() if dominates(signed, other)]
+        superfluous = [folder for trial in gone if (folder := self.front.pop(trial)[1])]
+        self.front[row.trial] = (signed, row.artifacts)
+        return superfluous
+
+    def best_signed(self) -> float:
+        """The best value of the first objective, with the sign that makes larger better."""
+        assert self.best is not None
+        return self.best.value * (1 if self.objectives[0]["maximize"] else -1)
+
+    def summary(self) -> str:
+        """JSON text for the searches table: what ``xnas list`` shows."""
+        best = None
+        if self.best is not None:
+            best = {
+                "trial": self.best.trial,
+                "value": self.best.value,
+                "architecture": self.best.architecture,
+                "objective": self.objectives[0]["name"],
+            }
+        counts = {
+            "completed": self.completed,
+            "failed": self.failed,
+            "cancelled": self.cancelled,
+            "reused": self.reused,
+            "budget_trials": self.spec.budget.trials,
+        }
+        return json.dumps({**counts, "best": best})
+
+
+def dominates(first: tuple[float, ...], second: tuple[float, ...]) -> bool:
+    """Pareto dominance where larger is better: nowhere worse, somewhere better."""
+    return all(a >= b for a, b in zip(first, second, strict=True)) and first != second
+
+
+def artifacts_folder(search_id: str, trial: int, attempt: Attempt) -> str:
+    """Folder of an attempt's files, relative to the store."""
+    return f"artifacts/{search_id}/{trial}/{attempt[0]}-{attempt[1]}"

@@ -1,0 +1,77 @@
+"""Checkpoints of a training: whole files only, read without running anything that is in them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xnas_ray.errors import TrainingError
+
+CHECKPOINT_NAME = "checkpoint.pt"
+FORMAT = 1
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint cannot be read, or belongs to another training."""
+
+
+def save_checkpoint(path: Path, identity: str, state: Mapping[str, Any]) -> None:
+    """Write tensors and plain values so that ``path`` always holds a whole checkpoint: beside, fsync, rename.
+
+    Args:
+        path: the file.
+        identity: what is trained and how; ``load_checkpoint`` asks for the same.
+        state: tensors, numbers, texts, and dicts, lists and tuples of them.
+
+    Raises:
+        OSError: the disk is full or the folder is not writable; an earlier checkpoint stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with staging.open("wb") as file:
+            torch.save({"format": FORMAT, "identity": identity, "state": dict(state)}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        staging.replace(path)
+    finally:
+        staging.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def load_checkpoint(path: Path, identity: str, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """The state that ``save_checkpoint`` wrote; loaded with ``weights_only=True``.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, of another format or of another training.
+    """
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise CheckpointError(
+            f"cannot read the checkpoint {path}: {type(error).__name__}: {error}",
+            field="resume_from",
+            fix="Delete the file to train from the start.",
+        ) from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} is not a checkpoint of format {FORMAT}.", field="resume_from", fix="Delete the file."
+        )
+    if content["identity"] != identity:
+        raise CheckpointError(
+            f"the checkpoint {path} belongs to another training.",
+            field="resume_from",
+            fix="Its architecture, recipe, seed, schedule and data must be the same.",
+        )
+    state: dict[str, Any] = content["state"]
+    return state

@@ -1,0 +1,317 @@
+"""The training loop: one candidate, from its seed to its metrics."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xnas_ray.errors import NanLossError, StoppedError
+from xnas_ray.messages import Candidate, Genotype
+from xnas_ray.randomness import canonical_json
+from xnas_ray.spaces.base import DataShape, Space
+from xnas_ray.tasks.base import Data, Problem
+from xnas_ray.tasks.metrics import resolve_loss
+from xnas_ray.training.augment import Augmentation, stream_seed
+from xnas_ray.training.build import build_network
+from xnas_ray.training.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
+from xnas_ray.training.context import TrialContext
+from xnas_ray.training.determinism import isolated_randomness, random_state, set_random_state
+from xnas_ray.training.device import peak_memory_bytes, reset_peak_memory, typed_memory_errors
+from xnas_ray.training.ema import WeightAverage
+from xnas_ray.training.optimizer import make_optimizer
+from xnas_ray.training.recipe import Recipe
+from xnas_ray.training.schedule import Schedule
+from xnas_ray.training.trained import Evaluator, TrainedCandidate, autocast, place
+
+SHUFFLE = 1
+"""Purpose of the random numbers that order an epoch (``Augmentation.PURPOSE`` is 2)."""
+
+
+def train_candidate(
+    *,
+    space: Space,
+    problem: Problem,
+    data: Data,
+    candidate: Candidate,
+    recipe: Recipe,
+    seed: int,
+    context: TrialContext,
+    device: torch.device | str = "cpu",
+    report_test: bool = False,
+) -> TrainedCandidate:
+    """Train a candidate for ``candidate.fidelity`` epochs of a schedule of ``candidate.schedule_epochs``.
+
+    Everything random is a function of ``seed`` and of the place in the training: on one CPU thread the same arguments
+    give bit-identical weights, after an interruption too, whatever ran before in the process; and a shorter fidelity
+    of the same schedule is a prefix of a longer one.
+
+    Args:
+        space: where the genotype comes from.
+        problem: loss and metrics.
+        data: on ``device`` when they fit there, else on the CPU, from where batches are moved.
+        candidate: genotype, fidelity and schedule.
+        recipe: resolved settings, the candidate's own included.
+        seed: of weights, order and augmentation, in [0, 2**63).
+        context: where to write, whom to tell, when to stop.
+        device: where to train.
+        report_test: measure the test split too, after every epoch (``test_*``); for tables, never for selection.
+
+    Raises:
+        NanLossError: the loss or a metric is NaN or infinite.
+        OutOfMemoryError: the device or the host has no memory left; what the training held is released.
+        StoppedError: ``context`` asked for it; after ``"checkpoint"`` the checkpoint is written.
+        CheckpointError: ``context.resume_from`` cannot be read or belongs to another training.
+    """
+    device = torch.device(device)
+    with isolated_randomness(seed, device), typed_memory_errors(device):
+        return _train(space, problem, data, candidate, recipe, seed, context, device, report_test)
+
+
+def _train(
+    space: Space,
+    problem: Problem,
+    data: Data,
+    candidate: Candidate,
+    recipe: Recipe,
+    seed: int,
+    context: TrialContext,
+    device: torch.device,
+    report_test: bool,
+) -> TrainedCandidate:
+    """``train_candidate`` in a frame of its own, which can be cleared when memory runs out."""
+    started = time.perf_counter()
+    reset_peak_memory(device)
+    genotype = space.check(candidate.genotype)
+    training = _Training(space, genotype, problem, data, candidate, recipe, seed, device, context, report_test)
+    build_s = time.perf_counter() - started
+    training.run()
+    return TrainedCandidate(
+        model=training.measured.eval(),
+        space=space,
+        genotype=genotype,
+        candidate=candidate,
+        problem=problem,
+        data=data,
+        device=device,
+        recipe=recipe,
+        outputs=training.outputs.cpu(),
+        targets=data.validation.targets.cpu(),
+        metrics=_metrics(training.curve[-1]),
+        curve=tuple(training.curve),
+        cost=space.cost(genotype, data.data_shape),
+        duration_s=time.perf_counter() - started,
+        build_s=build_s,
+        train_s=training.elapsed_s(),
+        peak_memory_bytes=peak_memory_bytes(device),
+    )
+
+
+def _metrics(record: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in record.items() if name not in ("epoch", "lr", "elapsed_s")}
+
+
+class _Training:
+    """State of one training; ``run`` takes it from where it stands to the last epoch."""
+
+    def __init__(
+        self,
+        space: Space,
+        genotype: Genotype,
+        problem: Problem,
+        data: Data,
+        candidate: Candidate,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+        context: TrialContext,
+        report_test: bool,
+    ) -> None:
+        self.data, self.recipe, self.seed, self.device = data, recipe, seed, device
+        self.context, self.report_test, self.epochs = context, report_test, candidate.fidelity
+        self.model = _on_device(build_network(space, genotype, data.data_shape), recipe, device)
+        self.optimizer = make_optimizer(self.model, recipe)
+        self.average = WeightAverage(self.model, recipe.ema_decay) if recipe.ema_decay else None
+        self.scaler = torch.amp.GradScaler(
+            device.type, enabled=recipe.amp and recipe.amp_dtype == "float16" and device.type == "cuda"
+        )
+        self.loss = _training_loss(problem, recipe)
+        self.augment = Augmentation(recipe, data.data_shape, seed, device)
+        self.evaluator = Evaluator(problem, recipe, device)
+        self.steps_per_epoch = len(self._batches(0))
+        self.schedule = Schedule(recipe, self.steps_per_epoch, candidate.schedule_epochs)
+        self.identity = _identity(space, genotype, data.data_shape, candidate, recipe, seed, len(data.train))
+        self.epoch, self.batch = 0, 0
+        self.loss_sum = torch.zeros((), dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
+        self.outputs: Tensor = torch.empty(0)
+        self.curve: list[dict[str, float]] = []
+        self._elapsed_before_s = 0.0
+        if context.resume_from is not None:
+            self._restore(load_checkpoint(context.resume_from, self.identity, device))
+        self._started_s = self._saved_s = time.perf_counter()
+
+    @property
+    def measured(self) -> nn.Module:
+        """The network whose metrics count."""
+        return self.average.model if self.average else self.model
+
+    def elapsed_s(self) -> float:
+        """Seconds of training, over all attempts."""
+        return self._elapsed_before_s + time.perf_counter() - self._started_s
+
+    def run(self) -> None:
+        """Train the epochs that are left."""
+        if self.epoch >= self.epochs:  # resumed where it had ended
+            self.outputs = self.evaluator.predict(self.measured, self.data.validation)
+            del self.curve[self.epochs :]
+        while self.epoch < self.epochs:
+            self._train_epoch()
+            self._finish_epoch()
+
+    def _train_epoch(self) -> None:
+        self.model.train()
+        batches = self._batches(self.epoch)
+        while self.batch < len(batches):
+            self._stop_if_asked()
+            self._step(batches[self.batch])
+            self.batch += 1
+
+    def _batches(self, epoch: int) -> list[Tensor]:
+        """Indices of the batches of an epoch; a last batch of a single sample is left out (batch norm needs two)."""
+        generator = torch.Generator().manual_seed(stream_seed(self.seed, SHUFFLE, epoch))
+        order = torch.randperm(len(self.data.train), generator=generator)
+        batches = list(order.to(self.data.train.targets.device).split(self.recipe.batch_size))
+        if len(batches) > 1 and len(batches[-1]) == 1 < self.recipe.batch_size:
+            batches.pop()
+        return batches
+
+    def _step(self, indices: Tensor) -> None:
+        step = self.epoch * self.steps_per_epoch + self.batch
+        rate = self.schedule(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        train = self.data.train
+        inputs = tuple(place(x.index_select(0, indices), self.recipe, self.device) for x in train.inputs)
+        targets = train.targets.index_select(0, indices).to(self.device, non_blocking=True)
+        inputs, mixed = self.augment(inputs, self.epoch, self.batch)
+        with autocast(self.recipe, self.device):
+            outputs = self.model(*inputs)
+            loss = self.loss(outputs, targets)
+            if mixed is not None:
+                partners, share = mixed
+                loss = share * loss + (1 - share) * self.loss(outputs, targets[partners])
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        if self.recipe.grad_clip:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.grad_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average:
+            self.average.update(self.model, step)
+        self.loss_sum += loss.detach() * len(indices)
+
+    def _finish_epoch(self) -> None:
+        """Measure, report, and write a checkpoint when the last one is old."""
+        seen = min(len(self.data.train), self.steps_per_epoch * self.recipe.batch_size)
+        record = {"train_loss": self.loss_sum.item() / seen}
+        _require_finite(record, self.epoch)
+        self.outputs = self.evaluator.predict(self.measured, self.data.validation)
+        targets = self.data.validation.targets.to(self.device)
+        record |= self.evaluator.measure(self.outputs, targets, "val")
+        if self.report_test:
+            record |= self.evaluator(self.measured, self.data.test, "test")
+        _require_finite(record, self.epoch)
+        rate = self.optimizer.param_groups[0]["lr"]
+        self.epoch, self.batch = self.epoch + 1, 0
+        self.loss_sum.zero_()
+        record = {"epoch": float(self.epoch), "lr": rate, **record, "elapsed_s": self.elapsed_s()}
+        self.curve.append(record)
+        self.context.report(record)
+        unsaved_s = time.perf_counter() - self._saved_s
+        if self.epoch < self.epochs and self.context.folder and unsaved_s >= self.context.checkpoint_every_s:
+            self._save()
+
+    def _stop_if_asked(self) -> None:
+        stop = self.context.stop_requested()
+        if not stop:
+            return
+        where = f"in epoch {self.epoch + 1}, batch {self.batch + 1} of {self.steps_per_epoch}"
+        if stop == "checkpoint" and self.context.folder:
+            self._save()
+            raise StoppedError(f"stopped {where}, with a checkpoint.")
+        raise StoppedError(f"stopped {where}.")
+
+    def _save(self) -> None:
+        assert self.context.folder is not None
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.model.state_dict() if self.average else None,
+            "scaler": self.scaler.state_dict(),
+            "random": random_state(self.device),
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "loss_sum": self.loss_sum,
+            "curve": self.curve,
+            "elapsed_s": self.elapsed_s(),
+        }
+        save_checkpoint(self.context.folder / CHECKPOINT_NAME, self.identity, state)
+        self._saved_s = time.perf_counter()
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average:
+            self.average.model.load_state_dict(state["average"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.batch = state["epoch"], state["batch"]
+        self.loss_sum.copy_(state["loss_sum"])
+        self.curve = [dict(record) for record in state["curve"]]
+        self._elapsed_before_s = state["elapsed_s"]
+        set_random_state(state["random"], self.device)
+
+
+def _on_device(model: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module:
+    if device.type == "cuda" and recipe.channels_last:
+        return model.to(device, memory_format=torch.channels_last)
+    return model.to(device)
+
+
+def _training_loss(problem: Problem, recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
+    loss = resolve_loss(problem.loss)
+    if recipe.label_smoothing and problem.loss == "cross_entropy":
+        return lambda outputs, targets: loss(outputs, targets, label_smoothing=recipe.label_smoothing)
+    return loss
+
+
+def _identity(
+    space: Space, genotype: Genotype, shape: DataShape, candidate: Candidate, recipe: Recipe, seed: int, samples: int
+) -> str:
+    """What a checkpoint must share with a training: everything but how long it goes on."""
+    return canonical_json(
+        {
+            "space": space.name,
+            "genotype": list(genotype),
+            "inputs": [list(s) for s in shape.inputs],
+            "outputs": shape.outputs,
+            "recipe": recipe.as_mapping(),
+            "schedule_epochs": candidate.schedule_epochs,
+            "seed": seed,
+            "samples": samples,
+        }
+    )
+
+
+def _require_finite(record: Mapping[str, float], epoch: int) -> None:
+    for name, value in record.items():
+        if not math.isfinite(value):
+            raise NanLossError(
+                f"{name} is {value} in epoch {epoch + 1}.",
+                field=name,
+                fix="Lower recipe.lr, or set recipe.grad_clip or recipe.warmup_epochs.",
+            )
