@@ -192,9 +192,7 @@ def paths(genotype: tuple[int, ...]) -> set[tuple[str, ...]]:
 @given(genotypes)
 def test_graphs_have_the_paths_of_the_cell(genotype: tuple[int, ...]):
     graph = SPACE.graphs(genotype)["cell"]
-    listed = {
-        tuple(graph.nodes[node]["op_name"] for node in path[1:-1]) for path in nx.all_simple_paths(graph, 0, 7)
-    }
+    listed = {tuple(graph.nodes[node]["op_name"] for node in path[1:-1]) for path in nx.all_simple_paths(graph, 0, 7)}
     assert listed == paths(genotype)
     on_paths = {node for path in nx.all_simple_paths(graph, 0, 7) for node in path}
     assert set(graph) == on_paths | {0, 7}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,7 +49,7 @@ class Horizon:
 
     fidelity: int = 1
     schedule_epochs: int = 1
-    shape: DataShape = DataShape(inputs=((3, 32, 32),), outputs=10)
+    shape: DataShape = field(default_factory=lambda: DataShape(inputs=((3, 32, 32),), outputs=10))
 
 
 class Controller(ABC):
@@ -155,7 +155,7 @@ class Controller(ABC):
     def _propose(self, rng: np.random.Generator) -> Candidate | None:
         """A new candidate (use ``candidate``, ``known`` and ``draw_new``), or None when there is none for now."""
 
-    def _learn(self, outcome: Outcome) -> None:
+    def _learn(self, outcome: Outcome) -> None:  # noqa: B027 - learning is optional
         """Update the model; called once a completed or failed trial, in the order of the tells."""
 
     def ask_rng(self, ask_number: int) -> np.random.Generator:

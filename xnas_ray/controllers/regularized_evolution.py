@@ -35,7 +35,7 @@ class RegularizedEvolution(Controller):
         seed: of every random number.
         horizon: fidelity and shapes of the candidates.
         population: members that live at once (P of the paper, 100 there).
-        sample: members of a tournament (S of the paper, 25 there), at most ``population``.
+        sample: members of a tournament (S of the paper, 25 there).
         weights: weight of each objective in the sum that is maximised, each with the sign that makes larger better.
 
     Raises:
@@ -57,12 +57,6 @@ class RegularizedEvolution(Controller):
         super().__init__(space, objectives, seed=seed, horizon=horizon)
         self.population = _whole("population", population)
         self.sample = _whole("sample", sample)
-        if self.sample > self.population:
-            raise SpecError(
-                f"a tournament of {sample} is larger than the population of {population}.",
-                field="controller.params.sample",
-                fix="Lower sample or raise population.",
-            )
         self.weights = self._checked(weights)
         self._alive: deque[tuple[float, Outcome]] = deque(maxlen=self.population)  # (fitness, member), oldest first
 

@@ -1,4 +1,4 @@
-"""What is left of a space that can be listed: how a controller finds its last candidates, and knows that none is left."""
+"""What is left of a space that can be listed: how a controller finds the last candidates, and knows the end."""
 
 from __future__ import annotations
 

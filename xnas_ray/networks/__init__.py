@@ -1,1 +1,1 @@
-
+"""Torch modules that spaces build."""

@@ -102,9 +102,7 @@ def build(space: Space, genotype: Genotype, shape: DataShape) -> nn.Module:
         whole = whole.space
     if not isinstance(whole, NASBench201):
         raise SpecError(f"builds cells of 'nasbench201', not of {whole.name!r}.", field="space.name")
-    return NASBench201Network(
-        space.check(genotype), shape, whole.cells_per_stage, whole.channels, whole.stages
-    )
+    return NASBench201Network(space.check(genotype), shape, whole.cells_per_stage, whole.channels, whole.stages)
 
 
 def _operation(name: str, channels: int) -> nn.Module | None:

@@ -135,7 +135,9 @@ class Book:
             finished_at=now_at,
             attempt=command.attempt,
             started_at=live.started_at,
-            reused_from=f"{live.reused['search_id']}/{live.reused['trial']}" if command.reused and live.reused else None,
+            reused_from=f"{live.reused['search_id']}/{live.reused['trial']}"
+            if command.reused and live.reused
+            else None,
             worker=live.worker,
             node=live.node,
             environment=result.environment if result else "{}",
@@ -184,8 +186,8 @@ class Book:
     def _rank(self, row: TrialRow) -> list[str]:
         signed = self.signed(row.metrics)
         superfluous: list[str] = []
-        better = signed is not None and self.feasible(row.metrics) and (
-            self.best is None or signed[0] > self.best_signed()
+        better = (
+            signed is not None and self.feasible(row.metrics) and (self.best is None or signed[0] > self.best_signed())
         )
         if better:
             assert signed is not None

@@ -249,9 +249,7 @@ class Engine:
             at=live.asked_at,
             told_through=live.proposal.told_through,
         )
-        self.commits.append(
-            row, lambda: self.post(lambda now: m.AskedDurable(now, command.search_id, command.trial))
-        )
+        self.commits.append(row, lambda: self.post(lambda now: m.AskedDurable(now, command.search_id, command.trial)))
 
     def _write_terminal(self, command: m.WriteTerminal) -> None:
         book = self.books[command.search_id]

@@ -57,9 +57,7 @@ class Fleet:
         self._workers[worker.worker_id] = worker
         running = tuple((search, trial, tuple(attempt)) for search, trial, attempt in state["running"])
         self._post(
-            lambda now: WorkerAdopted(
-                now, worker.worker_id, worker.node_id, state["cpus"], state["gpus"], running
-            )
+            lambda now: WorkerAdopted(now, worker.worker_id, worker.node_id, state["cpus"], state["gpus"], running)
         )
         self._spawn(self._watch(worker, announce=False))
 

@@ -87,7 +87,12 @@ class OpenSearch:
             architecture=space.format(candidate.genotype),
             recipe=canonical_json(candidate.recipe),
             train_seed=training_seed(
-                spec.train_seed, self.search.task.hash, space.fingerprint, key, {**spec.recipe, **candidate.recipe}, candidate.replicate
+                spec.train_seed,
+                self.search.task.hash,
+                space.fingerprint,
+                key,
+                {**spec.recipe, **candidate.recipe},
+                candidate.replicate,
             ),
             flops=cost.flops,
             params=cost.params,

@@ -187,9 +187,7 @@ class Hosts:
             self._on_refusal(search_id)
         self._pump(search_id, line)
 
-    def _lost(
-        self, search_id: str, line: Line, generation: int, host: ActorHost | None, error: BaseException
-    ) -> None:
+    def _lost(self, search_id: str, line: Line, generation: int, host: ActorHost | None, error: BaseException) -> None:
         if host is not None:
             self._forget(host)
         if line.closed or line.generation != generation:

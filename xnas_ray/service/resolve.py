@@ -114,7 +114,9 @@ def resolve(root: Path, spec: SearchSpec, task_hash: str) -> Search:
         "fidelity": fidelity,
         "schedule_epochs": max(spec.schedule_epochs or fidelity, fidelity),
         "seed": secrets.randbits(32) if spec.seed is None else spec.seed,
-        "recipe": Recipe.from_mapping(problem.recipe, spec.recipe).to_json() if problem.evaluate is None else spec.recipe,
+        "recipe": Recipe.from_mapping(problem.recipe, spec.recipe).to_json()
+        if problem.evaluate is None
+        else spec.recipe,
     }
     search = _assemble(spec.model_copy(update=update), task, shape)
     search.controller()  # wrong parameters are refused here, not in a running service

@@ -257,11 +257,7 @@ class TrialWorker:
     def _merged(self) -> list[Report]:
         """What to send: epochs of attempts that ended are in their result's curve already."""
         ended = {(r.search_id, r.trial, r.attempt) for r in self._results()}
-        kept = [
-            r
-            for r in self._outbox
-            if isinstance(r, TrialResult) or (r.search_id, r.trial, r.attempt) not in ended
-        ]
+        kept = [r for r in self._outbox if isinstance(r, TrialResult) or (r.search_id, r.trial, r.attempt) not in ended]
         self._outbox = collections.deque(kept)
         return kept
 

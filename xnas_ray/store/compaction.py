@@ -81,7 +81,7 @@ class Compactor:
         replaced = set[Part]().union(*(footer.replaces for footer in footers.values()))
         live = [part for part in parts if part not in replaced and part not in gone]
         while group := self._next_group(folder, live, whole):
-            merged = self._merge(folder, kind, group, now_s)
+            merged = self._merge(folder, kind, group, parts, now_s)
             live = sorted({*live, merged} - set(group))
             report.merged += len(group)
             report.written += 1
@@ -96,17 +96,8 @@ class Compactor:
     def _delete_replaced(
         self, folder: Path, parts: Sequence[Part], footers: dict[Part, Footer], now_s: float
     ) -> set[Part]:
-        """Delete what was replaced long ago, parts of lower levels first.
-
-        A merged part is the only one that knows what it replaced: were it deleted before those, they would count as
-        live again.
-        """
+        """Delete what was replaced long ago, parts of lower levels first; returns which."""
         due = {part for f in footers.values() if now_s - f.compacted_at >= KEEP_S for part in f.replaces}
-        pending = list(due)
-        while pending:
-            below = footers[pending[-1]].replaces - due if pending.pop() in footers else frozenset()
-            due |= below
-            pending.extend(below)
         gone = sorted(due & set(parts))
         for part in gone:
             self._remove(folder, part)
@@ -144,13 +135,18 @@ class Compactor:
                 total += size
         return group
 
-    def _merge(self, folder: Path, kind: schema.Table, group: Sequence[Part], now_s: float) -> Part:
+    def _merge(
+        self, folder: Path, kind: schema.Table, group: Sequence[Part], present: Sequence[Part], now_s: float
+    ) -> Part:
+        """Make one part of several; it also takes over what they replaced and is still there."""
+        inherited = frozenset[Part]().union(*(self._footer(folder / str(p)).replaces for p in group if p.level))
+        replaces = inherited.intersection(present) | frozenset(group)
         tables = [PartFile(folder / str(part)).rows(kind) for part in group]
         rows = distinct(concat(tables, kind), kind)
-        data = encode(rows, kind, replaces=group, compacted_at=now_s)
+        data = encode(rows, kind, replaces=replaces, compacted_at=now_s)
         merged = self._publisher.publish(folder, 1 + max(part.level for part in group), data)
         self._publisher.sync(folder)
-        self._footers[folder / str(merged)] = Footer(schema.SCHEMA_VERSION, frozenset(group), now_s)
+        self._footers[folder / str(merged)] = Footer(schema.SCHEMA_VERSION, replaces, now_s)
         return merged
 
 

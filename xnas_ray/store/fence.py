@@ -158,9 +158,14 @@ class Fence:
             with contextlib.suppress(FileExistsError):  # another one was faster: look again
                 fence._claim()
                 break
-        files.make_folder(layout.temporary_of(fence.epoch))
-        fence.verify()  # a taker who missed the new folder is seen here; one who comes later sees the folder
-        fence._shut_out_older()
+        try:
+            files.make_folder(layout.temporary_of(fence.epoch))
+            fence.verify()  # a taker who missed the new folder is seen here; one who comes later sees the folder
+            fence._shut_out_older()
+        except OSError:
+            with contextlib.suppress(OSError):
+                files.remove(layout.writer_file(fence.epoch))
+            raise
         return fence
 
     def _claim(self) -> None:

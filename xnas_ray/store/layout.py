@@ -110,7 +110,7 @@ def check_search_id(search_id: str) -> str:
     Raises:
         StoreError: anything else, ``..`` and ``/`` included.
     """
-    if not is_search_id(search_id):
+    if not isinstance(search_id, str) or not is_search_id(search_id):
         raise StoreError(f"{search_id!r} is not a search id.", field="search_id", fix="An id is a ULID, 26 characters.")
     return search_id
 

@@ -23,6 +23,7 @@ REPLACES_KEY = b"xnas.replaces"
 COMPACTED_KEY = b"xnas.compacted_at"
 _NAME = re.compile(r"part-(\d+)-(\d+)-(\d+)\.parquet")
 _VANISHED_RETRIES = 20
+_ROW_GROUP = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -55,7 +56,7 @@ class Footer:
 
     Attributes:
         version: of the schema.
-        replaces: parts whose rows it has too; they are deleted some minutes later.
+        replaces: parts whose rows it has too, directly or through other parts; they are deleted some minutes later.
         compacted_at: when it replaced them, UNIX seconds; NaN for a part as committed.
     """
 
@@ -97,16 +98,18 @@ def encode(
         metadata[REPLACES_KEY] = json.dumps([str(part) for part in sorted(replaces)]).encode()
         metadata[COMPACTED_KEY] = repr(compacted_at).encode()
     merged = compacted_at is not None
+    table = table.replace_schema_metadata(None)
     sink = pa.BufferOutputStream()
-    pq.write_table(
-        table.replace_schema_metadata(metadata),
+    with pq.ParquetWriter(
         sink,
-        row_group_size=1 << 16,
+        table.schema,
         compression="zstd" if merged else "snappy",
         use_dictionary=merged,
         write_statistics=merged,
         store_schema=kind.open_columns,  # what a foreign table's types were; ours are known
-    )
+    ) as writer:
+        writer.write_table(table, row_group_size=_ROW_GROUP)
+        writer.add_key_value_metadata(metadata)
     return memoryview(sink.getvalue())
 
 
@@ -282,4 +285,3 @@ def add_search_id(table: pa.Table, search_id: str | None) -> pa.Table:
     """The table with its partition's id as the first column."""
     ids = pa.repeat(pa.scalar(search_id, pa.string()), table.num_rows)
     return table.add_column(0, pa.field("search_id", pa.string()), ids)
-

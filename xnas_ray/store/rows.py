@@ -1,4 +1,4 @@
-"""What is appended to the store: one frozen dataclass a table, checked when appended and turned into Arrow by column."""
+"""What is appended to the store: a frozen dataclass a table, checked when appended, turned into Arrow by column."""
 
 from __future__ import annotations
 
@@ -198,38 +198,22 @@ _TABLES: dict[type, schema.Table] = {
 # Making rows
 # --------------------------------------------------------------------------------------------------------------------
 
-
-def json_text(value: Mapping[str, Any]) -> str:
-    """JSON with sorted keys; numpy scalars and arrays become numbers and lists, tuples lists."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain)
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} is no JSON value")
+_CANDIDATE = tuple(entry.name for entry in fields(Candidate))
 
 
 def candidate_text(candidate: Candidate) -> str:
     """A candidate as the ``asked`` row keeps it."""
-    return json_text(
-        {
-            "ask_number": candidate.ask_number,
-            "genotype": candidate.genotype,
-            "recipe": candidate.recipe,
-            "fidelity": candidate.fidelity,
-            "schedule_epochs": candidate.schedule_epochs,
-            "replicate": candidate.replicate,
-            "origin": candidate.origin,
-        }
-    )
+    return _exact_text({name: getattr(candidate, name) for name in _CANDIDATE})
+
+
+def _exact_text(value: Mapping[str, Any]) -> str:
+    """JSON that gives the same values back, 1.0 as a float (unlike the canonical text, made to be compared)."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 def candidate_from_text(text: str) -> Candidate:
-    """The candidate of ``candidate_text``; tuples in ``recipe`` and ``origin`` have become lists."""
-    data = json.loads(text)
-    data["genotype"] = tuple(data["genotype"])
-    return Candidate(**data)
+    """The candidate of ``candidate_text``."""
+    return Candidate(**json.loads(text))
 
 
 def asked_row(
@@ -264,7 +248,7 @@ def trial_row(outcome: Outcome, **columns: Any) -> TrialRow:
         "fidelity": candidate.fidelity,
         "schedule_epochs": candidate.schedule_epochs,
         "replicate": candidate.replicate,
-        "origin": json_text(candidate.origin),
+        "origin": _exact_text(candidate.origin),
         "metrics": outcome.metrics,
         "duration_s": outcome.cost_s,
     }

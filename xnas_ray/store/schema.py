@@ -54,7 +54,14 @@ _TRIALS = _columns(
 )
 
 _LOG = _columns(
-    required={"epoch": pa.int32(), "seq": pa.int64(), "trial": pa.int32(), "state": _TEXT, "at": _TIME, "detail": _TEXT},
+    required={
+        "epoch": pa.int32(),
+        "seq": pa.int64(),
+        "trial": pa.int32(),
+        "state": _TEXT,
+        "at": _TIME,
+        "detail": _TEXT,
+    },
     optional={
         **dict.fromkeys(("attempt_epoch", "attempt", "told_epoch"), pa.int32()),
         "told_through": pa.int64(),
@@ -164,7 +171,7 @@ def check_metric_names(names: tuple[str, ...]) -> None:
 Upgrade = Callable[[pa.Table], pa.Table]
 
 UPGRADES: dict[tuple[str, int], Upgrade] = {}
-"""``(table, version)`` -> what makes a table of that version one of the next. Steps that change nothing are left out."""
+"""``(table, version)`` -> what makes a table of that version one of the next; steps that change nothing are absent."""
 
 
 def upgrade(table: pa.Table, name: str, version: int) -> pa.Table:

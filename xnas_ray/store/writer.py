@@ -256,7 +256,9 @@ class StoreWriter:
         """Return the writer itself; leaving closes it."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Close; after an error the store is given back only if that works."""
         if error is None:
             self.close()

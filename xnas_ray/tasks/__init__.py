@@ -1,1 +1,1 @@
-
+"""What networks are trained on: tasks, data sets and splits."""

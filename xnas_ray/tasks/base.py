@@ -100,7 +100,8 @@ class Data:
     def _check_targets(self, name: str, targets: Tensor) -> None:
         where = f"Data.{name}.targets"
         if self.classes is None:
-            if not targets.is_floating_point() or targets.dim() > 2 or targets.shape[1:] != self.train.targets.shape[1:]:
+            same = targets.shape[1:] == self.train.targets.shape[1:]
+            if not targets.is_floating_point() or targets.dim() > 2 or not same:
                 raise TaskError("regression targets are floating point, n or n x k.", field=where)
             return
         if targets.dtype != torch.int64 or targets.dim() != 1:
@@ -131,7 +132,9 @@ class Data:
 
     def to(self, device: torch.device | str) -> Data:
         """The same data on a device."""
-        return dataclasses.replace(self, **{name: split.to(device) for name, split in self.splits()})
+        return dataclasses.replace(
+            self, train=self.train.to(device), validation=self.validation.to(device), test=self.test.to(device)
+        )
 
     def fingerprint(self) -> str:
         """blake2b-16 hex of every tensor: one task on two machines trains on the same data only if these are equal."""

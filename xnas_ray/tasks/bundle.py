@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -19,6 +19,7 @@ MAX_FILES = 500
 SUFFIXES = frozenset({".py", ".json", ".yaml", ".yml", ".txt", ".csv", ".cfg", ".ini", ".toml"})
 DATA_FOLDER = "data"
 NAME_FILE = ".task.json"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -113,17 +114,14 @@ def bundle_task(folder: Path | str, store_root: Path | str) -> BundleInfo:
         try:
             _write(staging, snapshot)
             staging.chmod(0o755)
-            with contextlib.suppress(FileExistsError, NotADirectoryError, IsADirectoryError):
-                _rename(staging, target)
+            _rename(staging, target)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
         kind = StoreFullError if error.errno in _FULL else StoreError
-        raise kind(f"cannot write the task bundle {target}: {error}.", fix="Check the folder's space and rights.") from None
+        fix = "Check the folder's space and rights."
+        raise kind(f"cannot write the task bundle {target}: {error}.", fix=fix) from None
     return info
-
-
-_FULL = (28, 122)  # ENOSPC, EDQUOT
 
 
 def _rename(staging: Path, target: Path) -> None:
@@ -160,13 +158,14 @@ def _fsync(folder: Path) -> None:
 def _members(root: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(f for f in folders if not _ignored(f))
+        names = sorted(name for name in names if not _ignored(name))
         for name in [*folders, *names]:
             _refuse(root, Path(folder) / name)
         inside_data = Path(folder).relative_to(root).parts[:1] == (DATA_FOLDER,)
-        for name in sorted(names):
+        for name in names:
             path = Path(folder) / name
             is_search = path.suffix == ".toml" and path.parent == root
-            if not _ignored(name) and not is_search and (inside_data or path.suffix in SUFFIXES):
+            if not is_search and (inside_data or path.suffix in SUFFIXES):
                 yield path
 
 

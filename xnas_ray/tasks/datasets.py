@@ -169,12 +169,20 @@ def image_data(images: Images, *, holdout: float, seed: int = 0) -> Data:
     pixels = train.inputs[0].float()
     mean = pixels.mean(dim=(0, 2, 3), keepdim=True)
     deviation = pixels.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-6)
-    parts = ((train.inputs[0], train.targets), (validation.inputs[0], validation.targets), (held_out, held_out_labels))
-    normalised = [Split((x.float().sub_(mean).div_(deviation),), y) for x, y in parts]
-    return Data(*normalised, classes=images.classes, source=images.source)
+
+    def normalised(x: Tensor, y: Tensor) -> Split:
+        return Split((x.float().sub(mean).div_(deviation),), y)
+
+    return Data(
+        train=normalised(train.inputs[0], train.targets),
+        validation=normalised(validation.inputs[0], validation.targets),
+        test=normalised(held_out, held_out_labels),
+        classes=images.classes,
+        source=images.source,
+    )
 
 
-# ---- where files are ---------------------------------------------------------------------------------------------------
+# ---- where files are ------------------------------------------------------------------------------------------------
 
 
 def _cache_root() -> Path:
@@ -248,11 +256,11 @@ def _nhwc(x: np.ndarray, y: object, x_test: np.ndarray, y_test: object, source: 
     return Images(images(x), labels(y), images(x_test), labels(y_test), CIFAR10, source)
 
 
-# ---- the network -------------------------------------------------------------------------------------------------------
+# ---- the network ----------------------------------------------------------------------------------------------------
 
 
 def _download(name: str, another_way: str) -> Path:
-    """torchvision's download into the cache, by one process at a time; never hangs where there is no network."""
+    """Let torchvision download into the cache, one process at a time; never hangs where there is no network."""
     root = _cache_root()
     reason = _unreachable(MIRRORS[name])
     if reason is None:
@@ -271,7 +279,7 @@ def _download(name: str, another_way: str) -> Path:
         field="XNAS_DATA",
         fix=(
             f"On a machine with a network run python -c \"import torchvision; torchvision.datasets.{name}('data', "
-            f"download=True)\", copy the folder here and let XNAS_DATA name it. {another_way}"
+            f'download=True)", copy the folder here and let XNAS_DATA name it. {another_way}'
         ),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ def split_indices(
             members = np.flatnonzero(classes == label)
             place[members] = (np.arange(len(members)) + 0.5) / len(members)
         order = order[np.argsort(place, kind="stable")]
-    return tuple(np.sort(order[start:stop]) for start, stop in zip(cuts[:-1], cuts[1:], strict=True))
+    return tuple(np.sort(order[start:stop]) for start, stop in pairwise(cuts))
 
 
 def split_tensors(

@@ -1,1 +1,1 @@
-
+"""What a plug-in must pass: conformance suites to inherit."""

@@ -14,6 +14,7 @@ import pickle
 from abc import abstractmethod
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -78,14 +79,15 @@ class SpaceTestCase:
             assert isinstance(genotype, tuple)
             assert all(type(value) is int for value in genotype)
             assert space.is_valid(genotype)
-            assert space.check(np.array(genotype)) == genotype
+            assert space.check(np.array(genotype).tolist()) == genotype
 
     def test_foreign_genotypes_are_refused(self) -> None:
         """``check`` names wrong lengths, indices out of range and values that are no whole numbers."""
         space = self.make_space()
         good = self.drawn(space)[0]
         too_high = (len(space.choices[0].options), *good[1:])
-        for bad in ((), good + (0,), (-1, *good[1:]), too_high, (0.5, *good[1:]), ("x", *good[1:])):
+        foreign: list[Any] = [(), (*good, 0), (-1, *good[1:]), too_high, (0.5, *good[1:]), ("x", *good[1:])]
+        for bad in foreign:
             assert not space.is_valid(bad)
             with pytest.raises(GenotypeError):
                 space.check(bad)
@@ -146,8 +148,7 @@ class SpaceTestCase:
         for genotype in self.drawn(space):
             vector = space.one_hot(genotype)
             assert vector.shape == (width,)
-            starts = np.cumsum([0, *(len(choice.options) for choice in space.choices)])
-            blocks = [vector[a:b] for a, b in zip(starts[:-1], starts[1:], strict=True)]
+            blocks = np.split(vector, np.cumsum([len(choice.options) for choice in space.choices])[:-1])
             assert tuple(int(np.argmax(block)) for block in blocks) == genotype
             assert float(vector.sum()) == len(space.choices)
 

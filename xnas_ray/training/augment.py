@@ -16,7 +16,7 @@ _MASK = 2**63 - 1
 
 
 def stream_seed(seed: int, purpose: int, *counters: int) -> int:
-    """A seed in [0, 2**63) for one purpose and place of a training (splitmix64 over the numbers; Steele et al. 2014)."""
+    """A seed in [0, 2**63) for one purpose and place of a training (splitmix64; Steele et al. 2014)."""
     state = seed & _MASK
     for number in (purpose, *counters):
         state = (state + (number + 1) * _STREAM) % 2**64

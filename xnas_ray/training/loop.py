@@ -90,6 +90,7 @@ def _train(
     training = _Training(space, genotype, problem, data, candidate, recipe, seed, device, context, report_test)
     build_s = time.perf_counter() - started
     training.run()
+    training.optimizer.zero_grad(set_to_none=True)
     return TrainedCandidate(
         model=training.measured.eval(),
         space=space,
@@ -277,9 +278,8 @@ class _Training:
 
 
 def _on_device(model: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module:
-    if device.type == "cuda" and recipe.channels_last:
-        return model.to(device, memory_format=torch.channels_last)
-    return model.to(device)
+    model = model.to(device)
+    return model.to(memory_format=torch.channels_last) if device.type == "cuda" and recipe.channels_last else model
 
 
 def _training_loss(problem: Problem, recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:

@@ -1,0 +1,426 @@
+"""Searches from Python: submit them to a service, follow them, read their results.
+
+What a running service must do (submit, pause, resume, cancel, extend, follow) asks its head; everything that the store
+can tell is read from the store, with or without a service.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from xnas_ray.errors import SearchNotFoundError, ServiceError, SpecError, StoreLockedError, XnasError
+from xnas_ray.messages import PROTOCOL_VERSION, SearchState
+from xnas_ray.spec_flags import SPEC_FLAGS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from xnas_ray.spec import SearchSpec
+
+STORE_VARIABLE = "XNAS_STORE"
+DEFAULT_STORE = "results"
+CALL_TIMEOUT_S = 60.0
+SUBMIT_TIMEOUT_S = 600.0
+WAIT_SLICE_S = 10.0
+
+Status = dict[str, Any]
+"""Where a search stands; see ``service.archive.stored_status`` for the keys."""
+
+
+class Service(Protocol):
+    """The head of a running service, however it is reached."""
+
+    def call(self, method: str, *arguments: Any, timeout_s: float = CALL_TIMEOUT_S) -> Any:
+        """The answer of one of the head's methods.
+
+        Raises:
+            ServiceError: it does not answer in time, or has ended.
+            XnasError: what the method raised.
+        """
+
+
+class RemoteHead:
+    """A head that is a Ray actor.
+
+    Args:
+        handle: of the actor.
+    """
+
+    def __init__(self, handle: Any) -> None:
+        """Hold the actor."""
+        self._handle = handle
+
+    def call(self, method: str, *arguments: Any, timeout_s: float = CALL_TIMEOUT_S) -> Any:
+        """See ``Service.call``."""
+        import ray
+        from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+
+        try:
+            return ray.get(getattr(self._handle, method).remote(*arguments), timeout=timeout_s)
+        except RayTaskError as error:
+            if isinstance(error.cause, XnasError):
+                raise error.cause from None
+            raise
+        except GetTimeoutError:
+            raise ServiceError(f"the service did not answer {method} within {timeout_s:.0f} s.") from None
+        except RayActorError as error:
+            raise ServiceError(
+                f"the service ended: {error}", fix="Start it again: unfinished searches go on where they stopped."
+            ) from None
+
+
+def store_root(root: Path | str | None = None) -> tuple[Path, str]:
+    """The store and where its name comes from: the argument, ``XNAS_STORE``, or the default ``./results``."""
+    if root is not None:
+        return Path(root).expanduser(), "argument"
+    named = os.environ.get(STORE_VARIABLE, "").strip()
+    return (Path(named).expanduser(), STORE_VARIABLE) if named else (Path(DEFAULT_STORE), "default")
+
+
+def connect_service(root: Path, address: str | None = None) -> Service:
+    """The service of a store.
+
+    Args:
+        root: folder of the store.
+        address: of its Ray cluster; None reads what the service wrote into the store.
+
+    Raises:
+        ServiceError: none runs, or it cannot be reached; says what to do.
+    """
+    from xnas_ray.service import bring_up
+
+    return RemoteHead(bring_up.connect(root) if address is None else bring_up.connect(root, address=address))
+
+
+class Client:
+    """A store and, when it is needed, the service that works on it.
+
+    Args:
+        root: folder of the store; by default ``XNAS_STORE``, else ``./results``.
+        address: of the service's Ray cluster; by default the one that the service wrote into the store.
+        service: a head that is at hand already.
+    """
+
+    def __init__(
+        self, root: Path | str | None = None, *, address: str | None = None, service: Service | None = None
+    ) -> None:
+        """Connect when something is asked that only the service can do."""
+        self.root = store_root(root)[0].absolute()
+        self._address = address
+        self._service = service
+
+    @property
+    def service(self) -> Service:
+        """The head; connected at first use.
+
+        Raises:
+            ServiceError: no service works on this store.
+        """
+        if self._service is None:
+            self._service = connect_service(self.root, self._address)
+        return self._service
+
+    def submit(
+        self, spec: SearchSpec | Path | str | Mapping[str, Any], *, idempotency_key: str | None = None, **overrides: Any
+    ) -> SearchHandle:
+        """Queue a search; its task folder travels with it.
+
+        Args:
+            spec: a specification, the path of a TOML file, or nested mappings.
+            idempotency_key: submitting the same key again gives the same search.
+            **overrides: settings that win over ``spec``: ``trials=64``, ``priority=3``, ``budget__gpu_hours=2``.
+
+        Raises:
+            SpecError: the specification is malformed.
+            XnasError: a name is unknown or the task is broken; nothing is queued.
+            ServiceError: no service works on this store.
+        """
+        from xnas_ray.tasks.bundle import bundle_task
+        from xnas_ray.tasks.loading import find_task
+
+        checked = as_spec(spec, dotted(overrides))
+        service = self.service
+        bundle = bundle_task(find_task(checked.task), self.root)
+        search_id = service.call(
+            "submit", PROTOCOL_VERSION, checked.to_json(), bundle.hash, idempotency_key, timeout_s=SUBMIT_TIMEOUT_S
+        )
+        return SearchHandle(self, search_id)
+
+    def searches(self) -> pd.DataFrame:
+        """One row a search of the store (see ``store.list_searches``)."""
+        from xnas_ray.store import list_searches
+
+        return list_searches(self.root)
+
+    def handle(self, prefix: str) -> SearchHandle:
+        """A search of the store by its id, a unique prefix of it, or ``"latest"``.
+
+        Raises:
+            SearchNotFoundError: none, or several.
+        """
+        from xnas_ray.store import resolve_search_id
+
+        return SearchHandle(self, resolve_search_id(self.root, prefix))
+
+
+class SearchHandle:
+    """One search.
+
+    Attributes:
+        client: through which it was found.
+        id: its whole id.
+    """
+
+    def __init__(self, client: Client, search_id: str) -> None:
+        """Used by ``Client.submit`` and ``Client.handle``."""
+        self.client = client
+        self.id = search_id
+
+    # ---- following --------------------------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """Where it stands: from the store if it has ended, else from the service.
+
+        Raises:
+            ServiceError: it has not ended and no service works on this store.
+        """
+        ended = self._ended()
+        if ended is not None:
+            return ended
+        try:
+            return self.client.service.call("status", self.id)[0]
+        except SearchNotFoundError:
+            return self.stored_status()  # it ended between the two questions
+
+    def stored_status(self) -> Status:
+        """Where it stands as far as the store knows; needs no service."""
+        from xnas_ray.service.archive import stored_status
+
+        return stored_status(self.client.root, self.id)
+
+    def wait(self, timeout_s: float | None = None) -> Status | None:
+        """Block until it has ended or is paused; its status then, None when ``timeout_s`` passed first.
+
+        Raises:
+            ServiceError: no service works on this store, or it ended meanwhile.
+        """
+        deadline_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        ended = self._ended()
+        while ended is None:
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                return None
+            slice_s = min(WAIT_SLICE_S, left_s)
+            try:
+                ended = self.client.service.call("wait", self.id, slice_s, timeout_s=slice_s + CALL_TIMEOUT_S)
+            except SearchNotFoundError:
+                ended = self.stored_status()
+        return ended
+
+    def _ended(self) -> Status | None:
+        """The status of a search that the store knows to have ended."""
+        from xnas_ray.service.archive import stored_state
+
+        return self.stored_status() if stored_state(self.client.root, self.id).ended else None
+
+    # ---- steering -----------------------------------------------------------------------------------------------------
+
+    def pause(self, *, at_once: bool = False) -> None:
+        """Dispatch nothing more; running trials finish, or with ``at_once`` checkpoint and go on after ``resume``."""
+        self.client.service.call("pause", self.id, at_once)
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        self.client.service.call("resume", self.id)
+
+    def cancel(self) -> None:
+        """End it; running trials stop at their next batch."""
+        self.client.service.call("cancel", self.id)
+
+    def extend(
+        self, trials: int | None = None, gpu_hours: float | None = None, wall_clock: float | None = None
+    ) -> None:
+        """Give it a larger budget: the new totals, not what is added. A finished search is reopened.
+
+        Raises:
+            SpecError: no limit is given, or one is not above 0.
+        """
+        limits = {"trials": trials, "gpu_hours": gpu_hours, "wall_clock": wall_clock}
+        if all(value is None for value in limits.values()):
+            raise SpecError("give at least one new limit.", field="budget", valid=limits)
+        for name, value in limits.items():
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise SpecError(f"must be above 0, got {value}.", field=f"budget.{name}")
+        self.client.service.call("extend", self.id, trials, gpu_hours, wall_clock, timeout_s=SUBMIT_TIMEOUT_S)
+
+    def measure_test(self, trial: int) -> dict[str, float]:
+        """Metrics of a trial's stored weights on the test split: measured once, afterwards the stored figures."""
+        return dict(self.client.service.call("measure_test", self.id, trial, timeout_s=SUBMIT_TIMEOUT_S))
+
+    # ---- results --------------------------------------------------------------------------------------------------------
+
+    def results(self) -> pd.DataFrame:
+        """One row a finished trial (see ``store.load_trials``)."""
+        from xnas_ray.store import load_trials
+
+        return load_trials(self.client.root, self.id)
+
+    def curves(self) -> pd.DataFrame:
+        """Learning curves, long (see ``store.load_curves``)."""
+        from xnas_ray.store import load_curves
+
+        return load_curves(self.client.root, self.id)
+
+    def best(self, n: int = 1) -> list[dict[str, Any]]:
+        """The best completed trials that satisfy the constraints, best first by the first objective.
+
+        Each has ``trial``, ``architecture``, ``genotype``, ``metrics``, ``objectives``, ``front`` (whether no other
+        trial is at least as good in every objective and better in one), ``duration_s`` and ``weights``.
+        """
+        from xnas_ray.service.archive import best_trials
+
+        return best_trials(self.client.root, self.id, n)
+
+    def export(self, trial: int, folder: Path | str) -> Path:
+        """Write a trial's architecture, recipe, weights (if they were kept) and a loader; returns the folder.
+
+        Raises:
+            XnasError: there is no such trial, or the folder is not empty.
+        """
+        from xnas_ray.service.export import export_trial
+
+        return export_trial(self.client.root, self.id, trial, Path(folder))
+
+
+# ---- specifications -----------------------------------------------------------------------------------------------------
+
+
+def dotted(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword overrides as dotted names: ``trials`` is ``budget.trials``, ``budget__trials`` too."""
+    names = {flag.alias: flag.name for flag in SPEC_FLAGS if flag.alias}
+    found: dict[str, Any] = {}
+    for name, value in overrides.items():
+        whole = name in ("space", "controller") and not isinstance(value, str)
+        found[name if whole else names.get(name, name.replace("__", "."))] = value
+    return found
+
+
+def as_spec(
+    spec: SearchSpec | Path | str | Mapping[str, Any], overrides: Mapping[str, Any] | None = None
+) -> SearchSpec:
+    """A checked specification from any of its forms.
+
+    A task that a TOML file gives as ``.``, ``./…`` or ``../…`` is relative to that file.
+
+    Args:
+        spec: a specification, the path of a TOML file, or nested mappings.
+        overrides: dotted names to values that win.
+
+    Raises:
+        SpecError: it is malformed; names the field.
+    """
+    from xnas_ray.spec import SearchSpec
+
+    if isinstance(spec, (str, Path)):
+        path = Path(spec)
+        found = SearchSpec.from_toml(path, overrides)
+        beside_file = found.task == "." or found.task.startswith(("./", "../"))
+        if beside_file and "task" not in (overrides or {}):
+            found = found.model_copy(update={"task": str((path.parent / found.task).resolve())})
+        return found
+    given = spec.model_dump(exclude_unset=True) if isinstance(spec, SearchSpec) else spec
+    return SearchSpec.from_mapping(given, overrides)
+
+
+# ---- here, without a service ---------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def local_client(
+    root: Path | str | None = None,
+    *,
+    workers: int | None = None,
+    cpus: float = 1.0,
+    only: tuple[str, ...] = (),
+) -> Iterator[Client]:
+    """A client of a service of its own: Ray in this process, ended on leaving.
+
+    Args:
+        root: folder of the store.
+        workers: trial workers; by default as many as this machine's CPUs allow.
+        cpus: CPUs of one worker; Ray finds the GPUs by itself.
+        only: unfinished searches of the store that go on here; no other does.
+
+    Raises:
+        StoreLockedError: another service works on this store.
+    """
+    from xnas_ray.service import bring_up
+
+    folder = store_root(root)[0].absolute()
+    refuse_held(folder)
+    count = workers or max(1, int((os.cpu_count() or 1) / cpus))
+    with bring_up.start_local(folder, cpus=math.ceil(count * cpus)):
+        head = bring_up.start_head(folder, bring_up.HeadSettings(only=only, max_workers=workers))
+        yield Client(folder, service=RemoteHead(head))
+
+
+def refuse_held(root: Path) -> None:
+    """Nothing if no service works on the store.
+
+    Raises:
+        StoreLockedError: one does; says how to use it.
+    """
+    from xnas_ray.service.archive import living_writer
+
+    holder = living_writer(root)
+    if holder:
+        raise StoreLockedError(
+            f"{root} is in the hands of another service ({holder}).",
+            field="store",
+            fix="Give the search to that service with `xnas submit`, or choose another store with --root.",
+        )
+
+
+def run_local(
+    spec: SearchSpec | Path | str | Mapping[str, Any],
+    *,
+    root: Path | str | None = None,
+    workers: int | None = None,
+    follow: Callable[[SearchHandle], object] | None = None,
+    **overrides: Any,
+) -> SearchHandle:
+    """Run one search in this process, to its end.
+
+    Args:
+        spec: a specification, the path of a TOML file, or nested mappings.
+        root: folder of the store; by default ``XNAS_STORE``, else ``./results``.
+        workers: trial workers; by default as many as this machine's CPUs allow.
+        follow: called with the search's handle once it is queued, before waiting for its end.
+        **overrides: as for ``Client.submit``.
+
+    Returns:
+        The search's handle; results are read from the store, so it outlives the service.
+
+    Raises:
+        SpecError: the specification is malformed.
+        StoreLockedError: another service works on this store.
+    """
+    checked = as_spec(spec, dotted(overrides))
+    needs = checked.resources
+    with local_client(root, workers=workers or needs.workers, cpus=needs.cpus) as client:
+        handle = client.submit(checked)
+        if follow is not None:
+            follow(handle)
+        handle.wait()
+    return SearchHandle(Client(client.root), handle.id)
+
+
+def is_ended(status: Mapping[str, Any]) -> bool:
+    """Whether no trial of the search runs or will run."""
+    return SearchState(status["state"]).ended

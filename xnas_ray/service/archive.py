@@ -1,0 +1,197 @@
+"""What the store alone tells about searches, with or without a service: where they stand, and their best trials."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from xnas_ray.errors import SearchNotFoundError, StoreError
+from xnas_ray.messages import SearchState, TrialStatus
+from xnas_ray.service.books import dominates
+from xnas_ray.spec import parse_constraint, satisfies
+from xnas_ray.store.fence import current_writer
+from xnas_ray.store.layout import Layout
+from xnas_ray.store.parts import read_table
+from xnas_ray.store.reader import last_of, search_rows
+from xnas_ray.store.replay import replay
+from xnas_ray.store.schema import METRIC_PREFIX
+
+RECENT = 10
+WEIGHTS_FILE = "weights.pt"
+
+
+def stored_state(root: Path | str, search_id: str) -> SearchState:
+    """The last state of a search.
+
+    Raises:
+        SearchNotFoundError: no such search.
+    """
+    return _state(_rows(root, search_id)[-1]["state"])
+
+
+def _state(text: str) -> SearchState:
+    return SearchState.QUEUED if text == "submitted" else SearchState(text)
+
+
+def transitions(root: Path | str, search_id: str) -> list[dict[str, Any]]:
+    """Every transition of a search in order: ``at``, ``state``, ``reason``, ``epoch``."""
+    return [{name: row[name] for name in ("at", "state", "reason", "epoch")} for row in _rows(root, search_id)]
+
+
+def stored_card(root: Path | str, search_id: str) -> dict[str, Any]:
+    """The card of a search as it was submitted or last extended (see ``resolve.Search.card``)."""
+    text = last_of(_rows(root, search_id), "spec")
+    if text is None:
+        raise StoreError(f"search {search_id} was stored without a specification.", field="search_id")
+    return json.loads(text)
+
+
+def stored_status(root: Path | str, search_id: str) -> dict[str, Any]:
+    """Where a search stands.
+
+    Keys: search_id, name, state, reason, task, controller, priority, counts (asked, queued, running, completed,
+    failed, cancelled, reused), budget (trials, gpu_hours, wall_clock), running_s, gpu_s, workers, best (trial, value,
+    objective, architecture, metrics; or None), running (what the service alone knows: empty), recent (the last ten
+    trials: trial, status, metrics, architecture, duration_s), stale_reports, executions.
+
+    Raises:
+        SearchNotFoundError: no such search.
+        StoreError: a part is damaged.
+    """
+    rows = _rows(root, search_id)
+    card = stored_card(root, search_id)
+    spec = card["spec"]
+    history = replay(root, search_id, curves=False)
+    trials = trial_records(root, search_id)
+    winner = next(iter(best_trials(root, search_id, 1)), None)
+    ended = {status: sum(t["status"] == status for t in trials) for status in TrialStatus}
+    return {
+        "search_id": search_id,
+        "name": last_of(rows, "name") or "",
+        "state": str(history.state),
+        "reason": history.reason,
+        "task": card["task"],
+        "controller": spec["controller"]["name"],
+        "priority": spec["priority"],
+        "counts": {
+            "asked": history.next_trial,
+            "queued": 0 if history.state.ended else len(history.pending),
+            "running": 0,
+            **{str(status): count for status, count in ended.items()},
+            "reused": sum(t["reused_from"] is not None for t in trials),
+        },
+        "budget": {name: spec["budget"].get(name) for name in ("trials", "gpu_hours", "wall_clock")},
+        "running_s": history.running_s,
+        "gpu_s": history.gpu_s,
+        "workers": 0,
+        "best": winner
+        and {
+            "trial": winner["trial"],
+            "value": winner["objectives"][card["objectives"][0]["name"]],
+            "objective": card["objectives"][0]["name"],
+            "architecture": winner["architecture"],
+            "metrics": winner["metrics"],
+        },
+        "running": [],
+        "recent": [
+            {name: t[name] for name in ("trial", "status", "metrics", "architecture", "duration_s")}
+            for t in trials[-RECENT:]
+        ],
+        "stale_reports": 0,
+        "executions": sum(t["attempts"] for t in trials),
+    }
+
+
+def trial_records(root: Path | str, search_id: str) -> list[dict[str, Any]]:
+    """Finished trials in the order of their tells: their rows, with ``metrics`` by name instead of columns."""
+    records = read_table(Layout(root), "trials", [search_id]).to_pylist()
+    for record in records:
+        columns = [name for name in record if name.startswith(METRIC_PREFIX)]
+        values = {name.removeprefix(METRIC_PREFIX): record.pop(name) for name in columns}
+        record["metrics"] = {name: value for name, value in values.items() if value is not None}
+    return records
+
+
+def best_trials(root: Path | str, search_id: str, count: int | None = None) -> list[dict[str, Any]]:
+    """Completed trials that satisfy the constraints, best first by the first objective; ties in order of the tells.
+
+    Args:
+        root: folder of the store.
+        search_id: whole id.
+        count: at most so many, None for all.
+
+    Returns:
+        Mappings of ``trial``, ``architecture``, ``genotype``, ``metrics``, ``objectives`` (of these the optimised
+        ones), ``front`` (not dominated by another one), ``duration_s`` and ``weights`` (whether they were kept).
+    """
+    card = stored_card(root, search_id)
+    objectives = card["objectives"]
+    limits = [parse_constraint(text) for text in card["spec"]["constraints"]]
+    found = [
+        t
+        for t in trial_records(root, search_id)
+        if t["status"] == TrialStatus.COMPLETED
+        and all(o["name"] in t["metrics"] for o in objectives)
+        and all(satisfies(t["metrics"][n], operator, limit) for n, operator, limit in limits if n in t["metrics"])
+    ]
+    signed = [signed_objectives(t["metrics"], objectives) for t in found]
+    order = sorted(range(len(found)), key=lambda i: -signed[i][0])
+    front = non_dominated(signed)
+    layout = Layout(root)
+    return [
+        {
+            "trial": int(found[i]["trial"]),
+            "architecture": found[i]["architecture"],
+            "genotype": list(found[i]["genotype"]),
+            "metrics": found[i]["metrics"],
+            "objectives": {o["name"]: found[i]["metrics"][o["name"]] for o in objectives},
+            "front": i in front,
+            "duration_s": float(found[i]["duration_s"]),
+            "weights": weights_of(layout, found[i]) is not None,
+        }
+        for i in order[:count]
+    ]
+
+
+def signed_objectives(metrics: Mapping[str, float], objectives: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
+    """The objectives of a trial with the sign that makes larger better."""
+    return tuple(metrics[o["name"]] if o["maximize"] else -metrics[o["name"]] for o in objectives)
+
+
+def non_dominated(points: Sequence[tuple[float, ...]]) -> set[int]:
+    """Indices of the points that no other one dominates, where larger is better; equal points stay together.
+
+    A point is dominated only by one that comes lexicographically later, so one pass from the largest down compares
+    each point with the front found so far: O(n log n + n x front).
+    """
+    front: list[int] = []
+    for i in sorted(range(len(points)), key=points.__getitem__, reverse=True):
+        if not any(dominates(points[j], points[i]) for j in front):
+            front.append(i)
+    return set(front)
+
+
+def weights_of(layout: Layout, record: Mapping[str, Any]) -> Path | None:
+    """The weights of a finished trial; None if they were not kept."""
+    if not record["artifacts"]:
+        return None
+    path = layout.inside(record["artifacts"]) / WEIGHTS_FILE
+    return path if path.is_file() else None
+
+
+def living_writer(root: Path | str) -> str:
+    """Who works on the store now, ``""`` if nobody does."""
+    writer = current_writer(Layout(root))
+    if writer is None or not writer.holds(time.time()):
+        return ""
+    return f"process {writer.process.pid} on {writer.process.host}" if writer.process else "a process"
+
+
+def _rows(root: Path | str, search_id: str) -> list[dict[str, Any]]:
+    rows = search_rows(Layout(root)).get(search_id)
+    if rows is None:
+        raise SearchNotFoundError(f"there is no search {search_id!r} in {root}.", field="search_id")
+    return rows
