@@ -182,7 +182,7 @@ class SearchHandle:
         self.client = client
         self.id = search_id
 
-    # ---- following --------------------------------------------------------------------------------------------------
+    # ---- following ---------------------------------------------------------------------------------------------------
 
     def status(self) -> Status:
         """Where it stands: from the store if it has ended, else from the service.
@@ -229,7 +229,7 @@ class SearchHandle:
 
         return self.stored_status() if stored_state(self.client.root, self.id).ended else None
 
-    # ---- steering -----------------------------------------------------------------------------------------------------
+    # ---- steering ----------------------------------------------------------------------------------------------------
 
     def pause(self, *, at_once: bool = False) -> None:
         """Dispatch nothing more; running trials finish, or with ``at_once`` checkpoint and go on after ``resume``."""
@@ -263,7 +263,7 @@ class SearchHandle:
         """Metrics of a trial's stored weights on the test split: measured once, afterwards the stored figures."""
         return dict(self.client.service.call("measure_test", self.id, trial, timeout_s=SUBMIT_TIMEOUT_S))
 
-    # ---- results --------------------------------------------------------------------------------------------------------
+    # ---- results -----------------------------------------------------------------------------------------------------
 
     def results(self) -> pd.DataFrame:
         """One row a finished trial (see ``store.load_trials``)."""
@@ -298,7 +298,7 @@ class SearchHandle:
         return export_trial(self.client.root, self.id, trial, Path(folder))
 
 
-# ---- specifications -----------------------------------------------------------------------------------------------------
+# ---- specifications --------------------------------------------------------------------------------------------------
 
 
 def dotted(overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -338,7 +338,7 @@ def as_spec(
     return SearchSpec.from_mapping(given, overrides)
 
 
-# ---- here, without a service ---------------------------------------------------------------------------------------------
+# ---- here, without a service -----------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager

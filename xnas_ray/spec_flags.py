@@ -1,4 +1,4 @@
-"""Flags of every setting of a search, made from ``spec.SearchSpec`` by ``python -m xnas_ray.commands.flags_table``."""
+"""Every setting of a search as a flag; written by ``python -m xnas_ray.commands.flags_table``."""
 
 from __future__ import annotations
 

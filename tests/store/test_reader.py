@@ -48,8 +48,16 @@ def test_columns_are_chosen(make: SimpleNamespace, root: Path) -> None:
     frame = load_trials(root, columns=["metric_flops", "search_id"])
     assert list(frame) == ["metric_flops", "search_id"]
     assert frame["metric_flops"].dropna().tolist() == [7.0]
-    with pytest.raises(StoreError, match="'metric_flops'"):
+    with pytest.raises(StoreError, match="Did you mean 'metric_flops'"):
         load_trials(root, columns=["metric_flop"])
+
+
+def test_metrics_of_a_search_in_which_none_completed_yet(make: SimpleNamespace, tmp_path: Path) -> None:
+    with StoreWriter.open(tmp_path) as writer:
+        writer.append(make.trial(writer, 0, status="failed", metrics={}))
+    assert load_trials(tmp_path, columns=["trial", "metric_val_accuracy"]).isna().values.tolist() == [[False, True]]
+    with pytest.raises(StoreError, match="Did you mean 'status'"):
+        load_trials(tmp_path, columns=["stats", "metric_val_accuracy"])
 
 
 def test_a_search_without_rows_gives_typed_empty_frames(make: SimpleNamespace, tmp_path: Path) -> None:

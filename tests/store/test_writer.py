@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from xnas_ray.errors import StoreError
 from xnas_ray.store import load_curves, load_explanations, load_log, load_trials
-from xnas_ray.store.parts import list_parts
 from xnas_ray.store.rows import curve_rows
 from xnas_ray.store.writer import StoreWriter
 
@@ -41,7 +40,7 @@ def test_only_parts_are_in_the_folders_of_tables(make: SimpleNamespace, tmp_path
             writer.commit()
         writer.compact()
     files = [path for path in (tmp_path / "trials").rglob("*") if path.is_file()]
-    assert len(files) == 42 and all(path.match("part-*.parquet") for path in files)
+    assert len(files) == 41 and all(path.match("part-*.parquet") for path in files)
 
 
 def test_if_one_row_is_refused_none_is_appended(make: SimpleNamespace, tmp_path: Path) -> None:

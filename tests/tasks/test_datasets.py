@@ -102,10 +102,12 @@ def test_cifar10_subset(tmp_path, monkeypatch):
 def test_a_foreign_cifar_folder_is_never_unpickled(tmp_path, monkeypatch):
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
-    (folder / "data_batch_1").write_bytes(b"cos\nsystem\n(S'touch /tmp/pwned'\ntR.")
+    marker = tmp_path / "executed"
+    (folder / "data_batch_1").write_bytes(f"cos\nmkdir\n(S'{marker}'\ntR.".encode())
     monkeypatch.setenv("XNAS_DATA", str(tmp_path))
     with pytest.raises(DataMissingError, match="incomplete"):
         datasets.cifar10()
+    assert not marker.exists()
 
 
 def test_normalised_by_the_training_split_only():

@@ -12,7 +12,7 @@ TARGET = Path(__file__).resolve().parents[1] / "spec_flags.py"
 LEFT_OUT = ("schema_version",)  # says how a file is to be read; a flag has nothing to say about that
 WHOLE_PARTS = ("space", "controller")  # --space NAME stands for --space.name NAME
 
-_HEAD = '''"""Flags of every setting of a search, made from ``spec.SearchSpec`` by ``python -m xnas_ray.commands.flags_table``."""
+_HEAD = '''"""Every setting of a search as a flag; written by ``python -m xnas_ray.commands.flags_table``."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-
+"""Ray: the head, its controllers and its workers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,9 @@ from xnas_ray.service.host import Proposal
 from xnas_ray.service.reports import TrialResult
 from xnas_ray.spec import SearchSpec, parse_constraint, satisfies
 from xnas_ray.store.rows import CurveRow, Position, TrialRow, curve_rows, trial_row
+from xnas_ray.store.schema import METRIC_PREFIX
 
+RECENT = 10
 NEVER_REUSED = frozenset({"flops", "params", "latency_ms"})
 """Measured or computed for each candidate itself, never copied from another trial."""
 
@@ -68,7 +71,8 @@ class Book:
         self.reused = 0
         self.best: Best | None = None
         self.front: dict[int, tuple[tuple[float, ...], str | None]] = {}
-        self.workers_with_card: set[str] = set()
+        self.recent: deque[dict[str, Any]] = deque(maxlen=RECENT)
+        self.executions = 0
 
     # ---- facts ------------------------------------------------------------------------------------------------------
 
@@ -106,7 +110,8 @@ class Book:
         """Metrics of an earlier trial for this candidate; None when one must be measured anew."""
         if row["schedule_epochs"] != proposal.candidate.schedule_epochs:
             return None
-        known = {k: v for k, v in row["metrics"].items() if k not in NEVER_REUSED and v is not None}
+        columns = {k.removeprefix(METRIC_PREFIX): v for k, v in row.items() if k.startswith(METRIC_PREFIX)}
+        known = {k: v for k, v in columns.items() if k not in NEVER_REUSED and v is not None}
         known |= {"flops": float(proposal.flops), "params": float(proposal.params)}
         return known if all(o["name"] in known for o in self.objectives) else None
 
@@ -171,43 +176,62 @@ class Book:
         curve = result.curve if result else ()
         return Outcome(command.trial, candidate, command.status, {}, curve, duration_s, failure)
 
-    def count(self, row: TrialRow) -> list[str]:
+    def count(
+        self,
+        trial: int,
+        status: str,
+        metrics: Mapping[str, float],
+        architecture: str,
+        artifacts: str | None,
+        *,
+        duration_s: float,
+        reused: bool,
+    ) -> list[str]:
         """Count a durable terminal row; returns artifact folders whose weights need not be kept any longer."""
-        if row.status == TrialStatus.COMPLETED:
-            self.completed += 1
-            self.reused += row.reused_from is not None
-            return self._rank(row)
-        if row.status == TrialStatus.FAILED:
+        shown = {"trial": trial, "status": str(status), "metrics": dict(metrics), "architecture": architecture}
+        self.recent.append({**shown, "duration_s": duration_s})
+        if status == TrialStatus.FAILED:
             self.failed += 1
-        else:
+        elif status == TrialStatus.CANCELLED:
             self.cancelled += 1
+        else:
+            self.completed += 1
+            self.reused += reused
+            return self._rank(Best(trial, metrics.get(self.first, 0.0), architecture, dict(metrics), artifacts))
         return []
 
-    def _rank(self, row: TrialRow) -> list[str]:
-        signed = self.signed(row.metrics)
+    def _rank(self, new: Best) -> list[str]:
+        signed = self.signed(new.metrics)
         superfluous: list[str] = []
-        better = (
-            signed is not None and self.feasible(row.metrics) and (self.best is None or signed[0] > self.best_signed())
-        )
-        if better:
-            assert signed is not None
+        better = self.best is None or (signed is not None and signed[0] > self.best_signed())
+        if signed is not None and better and self.feasible(new.metrics):
             if self.best is not None and self.best.artifacts:
                 superfluous.append(self.best.artifacts)
-            value = row.metrics[self.objectives[0]["name"]]
-            self.best = Best(row.trial, value, row.architecture, dict(row.metrics), row.artifacts)
-        elif row.artifacts:
-            superfluous.append(row.artifacts)
+            self.best = new
+        elif new.artifacts:
+            superfluous.append(new.artifacts)
         if self.spec.keep_weights == "front":
-            return self._rank_front(row, signed)
+            return self._rank_front(new, signed)
         return superfluous if self.spec.keep_weights == "best" else []
 
-    def _rank_front(self, row: TrialRow, signed: tuple[float, ...] | None) -> list[str]:
+    def _rank_front(self, new: Best, signed: tuple[float, ...] | None) -> list[str]:
         if signed is None or any(dominates(other, signed) for other, _ in self.front.values()):
-            return [row.artifacts] if row.artifacts else []
+            return [new.artifacts] if new.artifacts else []
         gone = [trial for trial, (other, _) in self.front.items() if dominates(signed, other)]
         superfluous = [folder for trial in gone if (folder := self.front.pop(trial)[1])]
-        self.front[row.trial] = (signed, row.artifacts)
+        self.front[new.trial] = (signed, new.artifacts)
         return superfluous
+
+    @property
+    def first(self) -> str:
+        """Name of the first objective."""
+        return str(self.objectives[0]["name"])
+
+    def extend(self, changes: Mapping[str, Any]) -> None:
+        """Larger budgets, in the specification too."""
+        budget = self.spec.budget.model_copy(update=dict(changes))
+        self.spec = self.spec.model_copy(update={"budget": budget})
+        self.card = {**self.card, "spec": self.spec.to_json()}
 
     def best_signed(self) -> float:
         """The best value of the first objective, with the sign that makes larger better."""

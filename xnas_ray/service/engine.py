@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -72,10 +73,13 @@ class Engine:
     Args:
         scheduler: decides.
         commits: makes rows durable.
-        fleet: the workers.
-        hosts: the controllers.
         reuse: finds finished trials of the store.
         discard_weights: deletes the weights in artifact folders that are no longer wanted.
+
+    Attributes:
+        books: live searches.
+        silent: searches change their state without a row: the service stops, the next one goes on as if nothing was.
+        on_change: called with the id of a search that has changed.
     """
 
     def __init__(
@@ -98,7 +102,7 @@ class Engine:
         self._handling = False
         self._inline: tuple[str, list[Assignment]] | None = None
         self.on_change: Callable[[str], None] = lambda search_id: None
-        self.executions = 0
+        self.silent = False
         self._do: dict[type[m.Command], Callable[[Any], None]] = {
             m.StartWorker: lambda c: self.fleet.start(c.worker_id, c.node_id, c.cpus, c.gpus),
             m.DrainWorker: lambda c: log.debug("worker %s drains", c.worker_id),
@@ -138,7 +142,9 @@ class Engine:
 
     def proposal(self, search_id: str, proposal: Proposal) -> None:
         """A controller proposed: remember it, look for its result, tell the scheduler."""
-        book = self.books[search_id]
+        book = self.books.get(search_id)
+        if book is None:
+            return
         live = LiveTrial(proposal, asked_at=time.time())
         book.live[proposal.candidate.ask_number] = live
         if book.spec.reuse == "completed":
@@ -153,7 +159,8 @@ class Engine:
 
     def refusal(self, search_id: str) -> None:
         """A controller had no candidate."""
-        self.post(lambda now: m.ProposalRefused(now, search_id))
+        if search_id in self.books:
+            self.post(lambda now: m.ProposalRefused(now, search_id))
 
     def report(self, worker_id: str, reports: list[Report]) -> list[Assignment]:
         """A worker speaks; returns the trials that it is given in answer."""
@@ -184,8 +191,9 @@ class Engine:
         self.on_change(report.search_id)
 
     def _result(self, worker_id: str, result: TrialResult) -> None:
-        self.executions += 1
         book = self.books.get(result.search_id)
+        if book is not None:
+            book.executions += 1
         live = book.live.get(result.trial) if book else None
         if live is not None and (live.result is None or live.result.attempt < result.attempt) and not live.position:
             live.result = result
@@ -249,6 +257,7 @@ class Engine:
             at=live.asked_at,
             told_through=live.proposal.told_through,
         )
+        row = dataclasses.replace(row, detail=live.proposal.note())
         self.commits.append(row, lambda: self.post(lambda now: m.AskedDurable(now, command.search_id, command.trial)))
 
     def _write_terminal(self, command: m.WriteTerminal) -> None:
@@ -260,10 +269,18 @@ class Engine:
         live = book.live[command.trial]
         if live.result is not None and live.result.attempt == command.attempt:
             for kind, table in live.result.tables.items():
-                writer.append_explanation(kind, command.search_id, {"trial": command.trial, **table})
+                writer.append_explanation(kind, command.search_id, table.assign(trial=command.trial))
 
         def durable() -> None:
-            superfluous = book.count(row)
+            superfluous = book.count(
+                row.trial,
+                row.status,
+                row.metrics,
+                row.architecture,
+                row.artifacts,
+                duration_s=row.duration_s,
+                reused=row.reused_from is not None,
+            )
             if superfluous:
                 self._discard_weights(superfluous)
             self.post(lambda now: m.TerminalDurable(now, command.search_id, command.trial))
@@ -288,7 +305,7 @@ class Engine:
         self.commits.append(row, lazy=True)
 
     def _log_search(self, command: m.LogSearch) -> None:
-        if command.search_id in self.books:
+        if command.search_id in self.books and not self.silent:
             self.log_search(command.search_id, command.state, command.reason)
 
     def log_search(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from xnas_ray.randomness import canonical_json, training_seed
 from xnas_ray.service.resolve import Search, open_search, resolve
 from xnas_ray.spec import SearchSpec
 from xnas_ray.store.replay import replay
+from xnas_ray.store.rows import NEVER_TOLD, Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Proposal:
         candidate: what the controller proposed.
         key: its architecture's key.
         architecture: its architecture as the space writes it.
-        recipe: canonical JSON of the candidate's own recipe settings.
+        recipe: canonical JSON of the whole recipe, the search's settings and the candidate's own.
         train_seed: seed of its training.
         flops: multiply-accumulates of one sample.
         params: trainable parameters.
@@ -41,15 +43,25 @@ class Proposal:
     train_seed: int
     flops: int
     params: int
-    told_through: tuple[int, int]
+    told_through: Position
     ask_s: float
+
+    def note(self) -> str:
+        """JSON text of all but the candidate and what it had been told: kept in the asked row, for a restart."""
+        names = ("key", "architecture", "recipe", "train_seed", "flops", "params")
+        return json.dumps({name: getattr(self, name) for name in names})
+
+    @classmethod
+    def from_note(cls, candidate: Candidate, told_through: Position, note: str) -> Proposal:
+        """The proposal of an asked row."""
+        return cls(candidate=candidate, told_through=told_through, ask_s=0.0, **json.loads(note))
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
     """An outcome and its place in the store's order."""
 
-    seq: tuple[int, int]
+    seq: Position
     outcome: Outcome
 
 
@@ -60,7 +72,7 @@ class OpenSearch:
         """Construct the controller."""
         self.search = search
         self.controller: Controller = search.controller()
-        self.told_through = (0, -1)
+        self.told_through = NEVER_TOLD
         self._warm = self._warm_start()
 
     def adopt(self, candidate: Candidate) -> None:
@@ -79,19 +91,20 @@ class OpenSearch:
         if candidate is None:
             return None
         spec, space = self.search.spec, self.search.space
+        recipe = {**spec.recipe, **candidate.recipe}
         key = space.key(candidate.genotype)
         cost = space.cost(candidate.genotype, self.search.shape)
         return Proposal(
             candidate=candidate,
             key=key,
             architecture=space.format(candidate.genotype),
-            recipe=canonical_json(candidate.recipe),
+            recipe=canonical_json(recipe),
             train_seed=training_seed(
                 spec.train_seed,
                 self.search.task.hash,
                 space.fingerprint,
                 key,
-                {**spec.recipe, **candidate.recipe},
+                recipe,
                 candidate.replicate,
             ),
             flops=cost.flops,
@@ -130,14 +143,14 @@ class ControllerHost:
         """The card of a complete, checked search (see ``resolve.resolve``)."""
         return resolve(self.root, SearchSpec.from_mapping(spec), task_hash).card()
 
-    def open(self, search_id: str, card: Mapping[str, Any]) -> tuple[int, int]:
+    def open(self, search_id: str, card: Mapping[str, Any]) -> Position:
         """Construct a controller and replay its durable rows; returns (epoch, seq) of the last outcome told."""
         opened = OpenSearch(open_search(self.root, card))
         history = replay(self.root, search_id)
         for asked in history.asked:
             opened.adopt(asked.candidate)
-        for row in history.terminal:
-            opened.tell(Told((row.epoch, row.seq), row.outcome))
+        for position, outcome in zip(history.positions, history.outcomes, strict=True):
+            opened.tell(Told(position, outcome))
         self._open[search_id] = opened
         return opened.told_through
 

@@ -12,6 +12,7 @@ from xnas_ray.errors import SearchNotFoundError
 from xnas_ray.messages import ControllerFailed, ControllerLost, ControllerReady, Event
 from xnas_ray.service.host import Proposal, Told
 from xnas_ray.service.remote import DIED, ActorHost, HostLauncher, remote_cause
+from xnas_ray.store.rows import NEVER_TOLD, Position
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class Line:
     losses: int = 0
     wanted: int = 0
     tells: list[Told] = field(default_factory=list)
-    told_limit: tuple[int, int] = (0, -1)
+    told_limit: Position = NEVER_TOLD
 
 
 class Hosts:

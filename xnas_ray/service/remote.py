@@ -134,10 +134,10 @@ class WorkerActor:
 
         self._link = HeadLink(Path(root))
         context = ray.get_runtime_context()
-        runner = TaskRunner(Path(root), gpus=shape[1], settings=settings, card=self._link.card)
+        self._runner = TaskRunner(Path(root), gpus=shape[1], settings=settings, card=self._link.card)
         self._worker = TrialWorker(
             worker_id,
-            runner,
+            self._runner,
             Path(root),
             self._link.send,
             shape=shape,
@@ -164,7 +164,7 @@ class WorkerActor:
 
     def measure_test(self, card: Mapping[str, Any], assignment: Assignment) -> dict[str, float]:
         """Metrics of stored weights on the test split (see ``TaskRunner.measure_test``)."""
-        return self._worker.runner.measure_test(card, assignment)
+        return self._runner.measure_test(card, assignment)
 
     def shutdown(self) -> None:
         """End after what is held."""

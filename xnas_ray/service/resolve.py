@@ -11,14 +11,14 @@ from typing import Any
 from xnas_ray.controllers.base import Controller, Goal, Horizon
 from xnas_ray.controllers.registry import CONTROLLERS
 from xnas_ray.errors import SpecError, TaskError
-from xnas_ray.objectives.base import Objective
-from xnas_ray.objectives.registry import OBJECTIVES
+from xnas_ray.objectives.base import Objective, check_objectives
+from xnas_ray.objectives.registry import OBJECTIVES, create_objectives
 from xnas_ray.spaces.base import DataShape, Space
 from xnas_ray.spaces.constrained import ANALYTIC, ConstrainedSpace
 from xnas_ray.spaces.registry import SPACES
 from xnas_ray.spec import SearchSpec, parse_constraint
-from xnas_ray.store.layout import StoreLayout
-from xnas_ray.tasks.bundle import LoadedTask, import_bundle
+from xnas_ray.store.layout import Layout
+from xnas_ray.tasks.loading import LoadedTask, import_bundle
 from xnas_ray.training.recipe import Recipe
 
 
@@ -55,12 +55,12 @@ class Search:
         )
         return CONTROLLERS.create(
             self.spec.controller.name,
+            self.spec.controller.params,
             self.space,
             self.goals,
             seed=self.spec.seed,
             horizon=horizon,
             field="controller",
-            **self.spec.controller.params,
         )
 
     def card(self) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class Search:
 
 def open_search(root: Path, card: Mapping[str, Any]) -> Search:
     """The search of a card, its task imported from the store's bundle; nothing is loaded or measured again."""
-    task = import_bundle(StoreLayout(root).task(card["task_hash"]), card["task_hash"])
+    task = import_bundle(Layout(root).task(card["task_hash"]), card["task_hash"])
     shape = card["shape"]
     return _assemble(
         SearchSpec.from_mapping(card["spec"]),
@@ -102,9 +102,9 @@ def resolve(root: Path, spec: SearchSpec, task_hash: str) -> Search:
         XnasError: a name is unknown, the task is broken, or settings contradict each other; the message names the
             field and the fix.
     """
-    task = import_bundle(StoreLayout(root).task(task_hash), task_hash)
+    task = import_bundle(Layout(root).task(task_hash), task_hash)
     problem = task.problem
-    shape = problem.shape or (task.load_data().data_shape if task.load_data else None)
+    shape = problem.shape or (task.load_data().data_shape if task.has_data else None)
     if shape is None:
         raise TaskError("has neither load_data() nor Problem(shape=...).", field=f"task {task.name}")
     fidelity = spec.fidelity or problem.fidelity
@@ -114,9 +114,7 @@ def resolve(root: Path, spec: SearchSpec, task_hash: str) -> Search:
         "fidelity": fidelity,
         "schedule_epochs": max(spec.schedule_epochs or fidelity, fidelity),
         "seed": secrets.randbits(32) if spec.seed is None else spec.seed,
-        "recipe": Recipe.from_mapping(problem.recipe, spec.recipe).to_json()
-        if problem.evaluate is None
-        else spec.recipe,
+        "recipe": Recipe.from_mapping(problem.recipe, spec.recipe).as_mapping(),
     }
     search = _assemble(spec.model_copy(update=update), task, shape)
     search.controller()  # wrong parameters are refused here, not in a running service
@@ -129,21 +127,16 @@ def _assemble(spec: SearchSpec, task: LoadedTask, shape: DataShape) -> Search:
     if spec.space is None or spec.space.name == "task":
         space = task.create_search_space(**(spec.space.params if spec.space else {}))
     else:
-        space = SPACES.create(spec.space.name, field="space", **spec.space.params)
+        space = SPACES.create(spec.space.name, spec.space.params, field="space")
     analytic = [c for c in spec.constraints if parse_constraint(c)[0] in ANALYTIC]
     if analytic:
         space = ConstrainedSpace(space, analytic, shape)
     if not spec.objectives:
         raise SpecError("names no objective and the task neither.", field="objectives", valid=OBJECTIVES.names())
-    objectives = tuple(_objective(name, task, shape) for name in spec.objectives)
+    objectives = create_objectives(spec.objectives)
+    check_objectives(objectives, shape)
     measured = {o.name for o in objectives} | set(ANALYTIC)
     for text in spec.constraints:
         if parse_constraint(text)[0] not in measured:
             raise SpecError(f"{text!r} is about something that is not measured.", field="constraints", valid=measured)
     return Search(spec, task, space, objectives, shape)
-
-
-def _objective(name: str, task: LoadedTask, shape: DataShape) -> Objective:
-    objective = OBJECTIVES.create(name, field="objectives")
-    objective.check_kind(shape.kind)
-    return objective

@@ -24,6 +24,8 @@ import psutil
 from xnas_ray.errors import StoppedError, TrainingError, XnasError
 from xnas_ray.messages import Attempt, Failure, FailureKind, TrialStatus
 from xnas_ray.service.reports import Assignment, EpochReport, Report, TrialResult
+from xnas_ray.training.checkpoint import CHECKPOINT_NAME
+from xnas_ray.training.context import Stop
 
 EPOCH_REPORT_INTERVAL_S = 1.0
 BEAT_INTERVAL_S = 5.0
@@ -31,7 +33,6 @@ HEAD_SILENCE_S = 600.0
 RETRY_S = 0.5
 LOG_LINES = 40
 WEIGHTS_FILE = "weights.pt"
-CHECKPOINT_FILE = "checkpoint.pt"
 
 log = logging.getLogger(__name__)
 
@@ -54,13 +55,13 @@ class AttemptContext:
         self.resume_from = resume_from
         self.checkpoint_every_s = every_s
         self._send = send
-        self._stop = ""
+        self._stop: Stop = ""
 
     def report(self, record: Mapping[str, float]) -> None:
         """One epoch ended."""
         self._send(record)
 
-    def stop_requested(self) -> str:
+    def stop_requested(self) -> Stop:
         """``""``, ``"cancel"`` or ``"checkpoint"``."""
         return self._stop
 
@@ -284,7 +285,7 @@ class _LastLines(logging.Handler):
 
 def newest_checkpoint(trial_folder: Path) -> Path | None:
     """The checkpoint of the latest attempt that wrote one; attempts are folders ``<epoch>-<n>``."""
-    found = [p for p in trial_folder.glob(f"*-*/{CHECKPOINT_FILE}") if p.is_file()]
+    found = [p for p in trial_folder.glob(f"*-*/{CHECKPOINT_NAME}") if p.is_file()]
     return max(found, key=lambda p: tuple(int(x) for x in p.parent.name.split("-"))) if found else None
 
 

@@ -78,10 +78,12 @@ class Compactor:
         footers = {part: self._footer(folder / str(part)) for part in parts if part.level}
         gone = self._delete_replaced(folder, parts, footers, now_s)
         report.deleted += len(gone)
-        replaced = set[Part]().union(*(footer.replaces for footer in footers.values()))
-        live = [part for part in parts if part not in replaced and part not in gone]
+        replaced = frozenset[Part]().union(*(footer.replaces for footer in footers.values()))
+        present = set(parts) - gone
+        live = sorted(present - replaced)
         while group := self._next_group(folder, live, whole):
-            merged = self._merge(folder, kind, group, parts, now_s)
+            merged = self._merge(folder, kind, group, present, now_s)
+            present.add(merged)
             live = sorted({*live, merged} - set(group))
             report.merged += len(group)
             report.written += 1
@@ -135,9 +137,7 @@ class Compactor:
                 total += size
         return group
 
-    def _merge(
-        self, folder: Path, kind: schema.Table, group: Sequence[Part], present: Sequence[Part], now_s: float
-    ) -> Part:
+    def _merge(self, folder: Path, kind: schema.Table, group: Sequence[Part], present: set[Part], now_s: float) -> Part:
         """Make one part of several; it also takes over what they replaced and is still there."""
         inherited = frozenset[Part]().union(*(self._footer(folder / str(p)).replaces for p in group if p.level))
         replaces = inherited.intersection(present) | frozenset(group)

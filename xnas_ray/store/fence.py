@@ -230,8 +230,11 @@ class Fence:
         """
         self.verify()
         folder = self._layout.temporary_of(self.epoch)
-        write_whole(self._files, folder / "closed.json", self._record(closed=True))
-        self._files.rename(folder / "closed.json", self._layout.writer_file(self.epoch))
+        fresh = folder / "closed.json"
+        with contextlib.suppress(FileNotFoundError):  # an earlier try to close may have failed half-way
+            self._files.remove(fresh)
+        write_whole(self._files, fresh, self._record(closed=True))
+        self._files.rename(fresh, self._layout.writer_file(self.epoch))
         with contextlib.suppress(OSError):
             folder.rmdir()
 

@@ -42,8 +42,27 @@ def load_trials(
         StoreError: a part is damaged, or no such column.
     """
     layout = Layout(root)
-    found = read_table(layout, "trials", _chosen(layout, "trials", search_id), columns)
-    return _frame(found, columns)
+    partitions = _chosen(layout, "trials", search_id)
+    found = read_table(layout, "trials", partitions, columns)
+    if columns is None:
+        return _frame(found)
+    missing = [name for name in columns if name not in found.column_names]
+    if missing:
+        found = _with_metrics(found, missing, read_table(layout, "trials", partitions).column_names)
+    return _frame(found.select(list(columns)))
+
+
+def _with_metrics(table: pa.Table, missing: Sequence[str], known: Sequence[str]) -> pa.Table:
+    """The table with metrics that no trial has yet, because none completed; other missing columns are a mistake."""
+    if any(name.startswith(schema.METRIC_PREFIX) for name in known):
+        wrong = missing[0]
+    else:
+        wrong = next((name for name in missing if not name.startswith(schema.METRIC_PREFIX)), "")
+    if wrong:
+        raise StoreError(f"the trials have no column {wrong!r}.", field="columns", got=wrong, valid=known)
+    for name in missing:
+        table = table.append_column(name, pa.nulls(table.num_rows, pa.float64()))
+    return table
 
 
 def load_curves(root: Path | str, search_id: str | None = None, *, all_attempts: bool = False) -> pd.DataFrame:
@@ -59,7 +78,7 @@ def load_curves(root: Path | str, search_id: str | None = None, *, all_attempts:
         StoreError: a part is damaged.
     """
     layout = Layout(root)
-    frame = _frame(read_table(layout, "curves", _chosen(layout, "curves", search_id)), None)
+    frame = _frame(read_table(layout, "curves", _chosen(layout, "curves", search_id)))
     if not all_attempts:
         frame = frame.drop_duplicates(["search_id", "trial", "epoch", "metric"], keep="last", ignore_index=True)
     return frame
@@ -73,7 +92,7 @@ def load_log(root: Path | str, search_id: str) -> pd.DataFrame:
         StoreError: a part is damaged.
     """
     layout = Layout(root)
-    return _frame(read_table(layout, "log", _chosen(layout, "log", search_id)), None)
+    return _frame(read_table(layout, "log", _chosen(layout, "log", search_id)))
 
 
 def load_explanations(root: Path | str, kind: str, search_id: str | None = None) -> pd.DataFrame:
@@ -108,7 +127,7 @@ def _newest(layout: Layout, table: str, search_id: str) -> pd.DataFrame:
     tables = PartReader(layout.table(table, search_id), kind).read_new()
     if not tables:
         return pd.DataFrame({"search_id": []})
-    frames = [_frame(add_search_id(conform(one, kind), search_id), None) for one in tables]
+    frames = [_frame(add_search_id(conform(one, kind), search_id)) for one in tables]
     stamps = list(kind.key)
     frame = pd.concat(frames, ignore_index=True).drop_duplicates(stamps).sort_values(stamps, ignore_index=True)
     age = frame.groupby(["written_epoch", "written_seq"]).ngroup()
@@ -134,8 +153,7 @@ def list_searches(root: Path | str) -> pd.DataFrame:
 
     columns = ["search_id", "name", "task", "controller", "state", "reason", "submitted_at", "updated_at"]
     found = [_search(rows) for rows in search_rows(Layout(root)).values()]
-    frame = pd.DataFrame(found, columns=None if found else [*columns, "idempotency_key"])
-    return frame
+    return pd.DataFrame(found, columns=None if found else [*columns, "idempotency_key"])
 
 
 def _search(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -232,15 +250,12 @@ def _chosen(layout: Layout, table: str, search_id: str | None) -> list[str]:
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def _frame(table: pa.Table, columns: Sequence[str] | None) -> pd.DataFrame:
+def _frame(table: pa.Table) -> pd.DataFrame:
     """Arrow to pandas: integers stay integers beside nulls, genotypes become tuples."""
     import pandas as pd
 
-    if columns is not None:
-        _check_columns(table, columns)
-        table = table.select(list(columns))
     nullable = {pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype()}
-    gaps = {f.name for f in table.schema if f.type in nullable and table.column(f.name).null_count}
+    gaps = [f.name for f in table.schema if f.type in nullable and table.column(f.name).null_count]
     frame = table.to_pandas(ignore_metadata=True)
     for name in gaps:
         values = table.column(name)
@@ -248,10 +263,3 @@ def _frame(table: pa.Table, columns: Sequence[str] | None) -> pd.DataFrame:
     if "genotype" in table.column_names:
         frame["genotype"] = pd.Series(list(map(tuple, table.column("genotype").to_pylist())), dtype=object)
     return frame
-
-
-def _check_columns(table: pa.Table, columns: Sequence[str]) -> None:
-    missing = [name for name in columns if name not in table.column_names]
-    known = [*schema.TRIALS.schema.names, "search_id", *(n for n in table.column_names if n.startswith("metric_"))]
-    if missing:
-        raise StoreError(f"the trials have no column {missing[0]!r}.", field="columns", got=missing[0], valid=known)

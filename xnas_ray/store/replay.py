@@ -40,11 +40,15 @@ class Asked:
         candidate: what was proposed.
         position: of its row.
         told_through: position of the last tell that the controller had seen; (-1, -1) if none.
+        detail: of its row.
+        at: when it was asked, UNIX seconds.
     """
 
     candidate: Candidate
     position: Position
     told_through: Position
+    detail: str = ""
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +140,15 @@ def replay(root: Path | str, search_id: str, *, curves: bool = True) -> SearchRe
         positions=tuple(_positions(trials)),
         pending=_pending(log, sorted(candidates.keys() - ended)),
         counted=_counted(trials),
-        gpu_s=_busy_s(trials, log) * float((spec.get("resources") or {}).get("gpus") or 0),
+        gpu_s=_busy_s(trials, log) * _gpus(spec),
         running_s=_running_s(searches, trials, log),
     )
+
+
+def _gpus(spec: Mapping[str, Any]) -> float:
+    """GPUs of a worker; the specification stands alone, or in a card under ``"spec"``."""
+    resources = (spec.get("spec") or spec).get("resources") or {}
+    return float(resources.get("gpus") or 0)
 
 
 def _state(text: str) -> SearchState:
@@ -159,11 +169,12 @@ def _asked(log: pa.Table) -> tuple[Asked, ...]:
     rows = log.filter(pc.equal(log.column("state"), "asked"))
     found: dict[int, Asked] = {}
     told = _columns(rows, "told_epoch", "told_through")
-    texts = rows.column("candidate").to_pylist()
-    for text, position, (epoch, seq) in zip(texts, _positions(rows), told, strict=True):
+    texts = _columns(rows, "candidate", "detail", "at")
+    for (text, detail, at), position, (epoch, seq) in zip(texts, _positions(rows), told, strict=True):
         candidate = candidate_from_text(text)
         through = (-1, -1) if seq is None else (epoch, seq)
-        found.setdefault(candidate.ask_number, Asked(candidate, position, through))
+        asked = Asked(candidate, position, through, detail, at.timestamp())
+        found.setdefault(candidate.ask_number, asked)
     return tuple(found.values())
 
 

@@ -71,7 +71,7 @@ def typed_memory_errors(device: torch.device) -> Iterator[None]:
         f"out of memory on {device} ({text}).",
         field="recipe.batch_size",
         fix="Reduce recipe.batch_size or recipe.eval_batch_size, or give workers more memory.",
-    )
+    ) from None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

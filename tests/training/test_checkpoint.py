@@ -1,0 +1,77 @@
+import os
+import pickle
+
+import pytest
+import torch
+
+from xnas_ray.training import checkpoint
+from xnas_ray.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+
+STATE = {"weights": {"w": torch.arange(3.0)}, "epoch": 2, "curve": [{"epoch": 1.0}], "none": None, "pair": (1, "a")}
+
+
+def test_round_trip(tmp_path):
+    path = tmp_path / "deep" / "checkpoint.pt"
+    save_checkpoint(path, "me", STATE)
+    loaded = load_checkpoint(path, "me")
+    assert torch.equal(loaded["weights"]["w"], STATE["weights"]["w"])
+    assert {k: loaded[k] for k in ("epoch", "curve", "none", "pair")} == {
+        k: STATE[k] for k in ("epoch", "curve", "none", "pair")
+    }
+    assert [p.name for p in path.parent.iterdir()] == ["checkpoint.pt"]
+
+
+def test_another_training_is_refused(tmp_path):
+    save_checkpoint(tmp_path / "c.pt", "me", STATE)
+    with pytest.raises(CheckpointError, match="another training"):
+        load_checkpoint(tmp_path / "c.pt", "you")
+
+
+def test_a_crash_while_writing_keeps_the_last_whole_one(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path / "c.pt", "me", STATE)
+
+    def crash(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.os, "fsync", crash)
+    with pytest.raises(OSError, match="No space"):
+        save_checkpoint(tmp_path / "c.pt", "me", {"epoch": 3})
+    assert load_checkpoint(tmp_path / "c.pt", "me")["epoch"] == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]
+
+
+def test_damaged_files_are_typed_errors(tmp_path):
+    path = tmp_path / "c.pt"
+    save_checkpoint(path, "me", STATE)
+    whole = path.read_bytes()
+    for content in (b"", b"garbage", whole[: len(whole) // 2], whole[:-10]):
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match="Delete the file"):
+            load_checkpoint(path, "me")
+    with pytest.raises(CheckpointError):
+        load_checkpoint(tmp_path / "absent.pt", "me")
+    torch.save({"model": {}}, path)
+    with pytest.raises(CheckpointError, match="format"):
+        load_checkpoint(path, "me")
+
+
+class Evil:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (self.marker,)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("writer", ["torch", "pickle"])
+def test_nothing_in_the_file_is_executed(tmp_path, writer):
+    path = tmp_path / "c.pt"
+    content = {"format": 1, "identity": "me", "state": Evil(str(tmp_path / "executed"))}
+    if writer == "torch":
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps(content))
+    with pytest.raises(CheckpointError):
+        load_checkpoint(path, "me")
+    assert not (tmp_path / "executed").exists()

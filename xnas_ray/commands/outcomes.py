@@ -1,0 +1,294 @@
+"""Commands that read and keep what was measured: results, best, export, verify, gc. None needs a running service."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xnas_ray.commands.application import command
+from xnas_ray.commands.console import (
+    byte_size,
+    clean,
+    duration,
+    is_terminal,
+    jsonable,
+    note,
+    say,
+    say_json,
+    say_table,
+)
+from xnas_ray.commands.options import AsJson, Root, SearchId
+from xnas_ray.commands.searches import client_of, handle_of
+from xnas_ray.errors import StoreError, UnknownNameError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from xnas_ray.client import SearchHandle
+
+FORMATS = ("table", "csv", "json", "parquet")
+MAX_CELL = 100
+
+
+# ---- results --------------------------------------------------------------------------------------------------------
+
+
+@command(
+    examples=[
+        "xnas results latest --sort objective",
+        "xnas results 01JD --out trials.parquet",
+        "xnas results 01JD --format csv --sort flops > trials.csv",
+    ]
+)
+def results(
+    search_id: SearchId,
+    root: Root = None,
+    format_name: Annotated[
+        str | None,
+        typer.Option("--format", metavar="|".join(FORMATS), help="Default: what --out ends with, else a table."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write to a file.")] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option("--sort", metavar="NAME", help="'objective' (best first), a metric or a column."),
+    ] = None,
+) -> None:
+    """Print or write the finished trials of a search."""
+    chosen = _format(format_name, out)
+    handle = handle_of(root, search_id)
+    objectives = objectives_of(handle)
+    frame = _sorted(handle.results(), sort, objectives)
+    if out is not None:
+        _write(frame, chosen, out)
+        note(f"wrote {len(frame)} trials to {out}")
+    elif chosen == "table":
+        say_table(*_table(frame, objectives), limit=MAX_CELL)
+    elif chosen == "json":
+        say_json(frame.to_dict("records"))
+    else:
+        _printable(frame).to_csv(sys.stdout, index=False)
+
+
+def objectives_of(handle: SearchHandle) -> list[dict[str, Any]]:
+    """Objectives of a search: ``name``, ``maximize``, ``unit``."""
+    from xnas_ray.service.archive import stored_card
+
+    return list(stored_card(handle.client.root, handle.id)["objectives"])
+
+
+def _format(name: str | None, out: Path | None) -> str:
+    if name is None:
+        name = out.suffix.removeprefix(".") if out is not None else "table"
+        if name not in FORMATS[1:] and out is not None:
+            raise UnknownNameError(f"{out.name} does not tell its format.", field="--format", valid=FORMATS[1:])
+    if name not in FORMATS:
+        raise UnknownNameError("there is no such format.", field="--format", got=name, valid=FORMATS)
+    if name == "parquet" and out is None:
+        raise StoreError("Parquet is not for the terminal.", field="--out", fix="Name a file with --out.")
+    if name == "table" and out is not None:
+        raise StoreError("a table is for the terminal.", field="--format", valid=FORMATS[1:])
+    return name
+
+
+def _sorted(frame: pd.DataFrame, by: str | None, objectives: list[dict[str, Any]]) -> pd.DataFrame:
+    """Sorted by a column or metric; objectives best first, everything else ascending, missing values last."""
+    if by is None:
+        return frame
+    name = objectives[0]["name"] if by == "objective" else by
+    column = next((c for c in (f"metric_{name}", name) if c in frame.columns), None)
+    if column is None:
+        metrics = [c.removeprefix("metric_") for c in frame.columns if c.startswith("metric_")]
+        raise UnknownNameError(
+            "there is no such metric or column.", field="--sort", got=by, valid=["objective", *metrics, *frame.columns]
+        )
+    descending = any(o["name"] == name and o["maximize"] for o in objectives)
+    return frame.sort_values(column, ascending=not descending, kind="stable", na_position="last", ignore_index=True)
+
+
+def _table(frame: pd.DataFrame, objectives: list[dict[str, Any]]) -> tuple[list[str], list[list[object]]]:
+    measured = [o["name"] for o in objectives if f"metric_{o['name']}" in frame.columns]
+    rows = [
+        [
+            int(row["trial"]),
+            row["status"],
+            *(float(row[f"metric_{name}"]) for name in measured),
+            duration(row["duration_s"]),
+            row["architecture"],
+            _why_failed(row),
+        ]
+        for row in frame.to_dict("records")
+    ]
+    return ["trial", "status", *measured, "time", "architecture", "failure"], rows
+
+
+def _why_failed(row: dict[str, Any]) -> str:
+    if not isinstance(row["failure_kind"], str):
+        return ""
+    return f"{row['failure_kind']}: {row['failure_message'] or ''}"
+
+
+def _printable(frame: pd.DataFrame) -> pd.DataFrame:
+    """Genotypes as JSON lists; on a terminal, texts that cannot control it."""
+    frame = frame.assign(genotype=[str(list(g)) for g in frame["genotype"]])
+    if not is_terminal():
+        return frame
+    return frame.map(lambda cell: clean(cell) if isinstance(cell, str) else cell)
+
+
+def _write(frame: pd.DataFrame, chosen: str, out: Path) -> None:
+    import json
+
+    try:
+        if chosen == "csv":
+            frame.assign(genotype=[str(list(g)) for g in frame["genotype"]]).to_csv(out, index=False)
+        elif chosen == "json":
+            out.write_text(json.dumps(jsonable(frame.to_dict("records")), indent=2) + "\n", encoding="utf-8")
+        else:
+            frame.assign(genotype=[list(g) for g in frame["genotype"]]).to_parquet(out, index=False)
+    except OSError as error:
+        raise StoreError(f"cannot write {out}: {error.strerror or error}.", field="--out") from error
+
+
+def duckdb_line(root: Path, search_id: str, objective: dict[str, Any]) -> str:
+    """A shell command that shows the best trials of a search with DuckDB."""
+    parts = f"{root}/trials/search_id={search_id}/*.parquet".replace("'", "''")
+    metric = f'"metric_{objective["name"]}"'
+    order = "desc" if objective["maximize"] else "asc"
+    query = (
+        f"select distinct trial, {metric}, architecture from read_parquet('{parts}', union_by_name = true) "
+        f"where status = 'completed' order by 2 {order} limit 5"
+    )
+    return f"duckdb -c {shlex.quote(query)}"
+
+
+# ---- best -----------------------------------------------------------------------------------------------------------
+
+
+@command(examples=["xnas best latest", "xnas best 01JD -n 20 --json"])
+def best(
+    search_id: SearchId,
+    root: Root = None,
+    number: Annotated[int, typer.Option("-n", "--number", min=1, metavar="N", help="How many.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Show the best trials that satisfy the constraints, by the first objective.
+
+    With several objectives a star marks the trials on the Pareto front: no other one is at least as good in all of
+    them and better in one.
+    """
+    handle = handle_of(root, search_id)
+    found = handle.best(number)
+    if as_json:
+        say_json(found)
+    elif found:
+        say_best(found)
+    else:
+        say("no completed trial that satisfies the constraints yet")
+
+
+def say_best(found: list[dict[str, Any]]) -> None:
+    """Print trials as ``SearchHandle.best`` gives them."""
+    names = list(found[0]["objectives"])
+    front = ["front"] if len(names) > 1 else []
+    rows = [
+        [
+            one["trial"],
+            *(float(one["objectives"][name]) for name in names),
+            *(["*" if one["front"] else ""] if front else []),
+            duration(one["duration_s"]),
+            "kept" if one["weights"] else "",
+            one["architecture"],
+        ]
+        for one in found
+    ]
+    say_table(["trial", *names, *front, "time", "weights", "architecture"], rows, limit=MAX_CELL)
+
+
+# ---- export ---------------------------------------------------------------------------------------------------------
+
+
+@command(examples=["xnas export latest 17 --out winner", "python winner/load.py"])
+def export(
+    search_id: SearchId,
+    trial: Annotated[int, typer.Argument(metavar="TRIAL", help="Number of the trial, as `xnas best` shows it.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="A folder that does not exist yet.")],
+    root: Root = None,
+) -> None:
+    """Write a trial's architecture, recipe, weights and a loader to a folder.
+
+    architecture.json and recipe.json say what it is and how it was trained, weights.pt is the state dictionary if the
+    search kept it, and load.py rebuilds the network: from load import load_network.
+    """
+    handle = handle_of(root, search_id)
+    folder = handle.export(trial, out)
+    say("\n".join(str(path) for path in sorted(folder.iterdir())))
+    if not (folder / "weights.pt").exists():
+        note("the weights of this trial were not kept: load.py builds the untrained network")
+
+
+# ---- verify ---------------------------------------------------------------------------------------------------------
+
+
+@command("verify", examples=["xnas verify latest"])
+def verify_command(search_id: SearchId, root: Root = None, as_json: AsJson = False) -> None:
+    """Derive every proposal of a search again from its rows and compare. Exit code 1 when one differs."""
+    from xnas_ray.service.verify import verify
+
+    handle = handle_of(root, search_id)
+    found = verify(handle.client.root, handle.id)
+    mismatch = found.mismatch
+    if as_json:
+        facts = {name: getattr(found, name) for name in ("search_id", "asked", "equal", "tells")}
+        fields = ("trial", "field", "recorded", "derived")
+        say_json({**facts, "mismatch": mismatch and {n: _plain(getattr(mismatch, n)) for n in fields}})
+    elif mismatch is None:
+        say(f"{found.equal} proposals derived again from {found.tells} outcomes: all equal")
+    else:
+        say(f"{found.equal} of {found.asked} proposals are equal; trial {mismatch.trial} differs in {mismatch.field}")
+        say(f"  recorded: {mismatch.recorded}\n  derived:  {mismatch.derived}")
+    if mismatch is not None:
+        raise typer.Exit(1)
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, (int, str, tuple, dict)) or value is None else str(value)
+
+
+# ---- gc -------------------------------------------------------------------------------------------------------------
+
+
+@command(examples=["xnas gc", "xnas gc --yes"])
+def gc(
+    root: Root = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove what is listed.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List what the store no longer needs, and remove it with --yes.
+
+    That is: artifacts of ended searches that their keep_weights does not want, temporary files of writers that ended,
+    task bundles that no search uses, and files that compaction replaced. No result is ever removed.
+    """
+    from xnas_ray.service.leftovers import find_leftovers, remove
+
+    folder = client_of(root).root
+    found = find_leftovers(folder)
+    problems = remove(folder, found) if yes else []
+    total = sum(one.bytes for one in found)
+    if as_json:
+        listed = [{"path": str(one.path), "bytes": one.bytes, "reason": one.reason} for one in found]
+        say_json({"leftovers": listed, "bytes": total, "removed": yes, "problems": problems})
+    else:
+        rows = [(byte_size(one.bytes), one.reason, one.path.relative_to(folder)) for one in found]
+        if rows:
+            say_table(("size", "reason", "path"), rows)
+        say(f"{len(found)} leftovers, {byte_size(total)}" + (" removed" if yes else ""))
+        if found and not yes:
+            note("remove them with: xnas gc --yes")
+    for problem in problems:
+        note(f"not removed: {problem}")
+    if problems:
+        raise typer.Exit(1)

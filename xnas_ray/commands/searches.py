@@ -1,0 +1,242 @@
+"""Commands that submit, list, follow and steer searches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xnas_ray.commands.application import command
+from xnas_ray.commands.console import clean, duration, note, say, say_json, say_table, shown
+from xnas_ray.commands.options import AsJson, Root, SearchId, SpecFile, Timeout, spec_source
+from xnas_ray.errors import UnknownNameError
+from xnas_ray.messages import SearchState
+
+if TYPE_CHECKING:
+    from xnas_ray.client import Client, SearchHandle
+
+STATES = tuple(str(state) for state in SearchState)
+
+
+def client_of(root: Path | None) -> Client:
+    """The client of the store that ``--root`` or the environment names."""
+    from xnas_ray.client import Client
+
+    return Client(root)
+
+
+def handle_of(root: Path | None, search_id: str) -> SearchHandle:
+    """A search of that store."""
+    return client_of(root).handle(search_id)
+
+
+@command(examples=["xnas submit spec.toml", "xnas submit spec.toml --trials 200 --priority 3"], with_spec=True)
+def submit(
+    spec: SpecFile = None,
+    root: Root = None,
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="TEXT", help="Submitting this key again gives the same search.")
+    ] = None,
+    as_json: AsJson = False,
+    *,
+    overrides: dict[str, Any],
+) -> None:
+    """Queue a search at the running service.
+
+    Prints the search's id. The task folder travels with it: what is changed there later changes nothing. Precedence
+    of settings: flag, TOML file, problem.py, default.
+    """
+    from xnas_ray.client import as_spec
+
+    checked = as_spec(spec_source(spec, overrides), overrides)
+    handle = client_of(root).submit(checked, idempotency_key=key)
+    if as_json:
+        say_json({"search_id": handle.id})
+    else:
+        say(handle.id)
+        note(f"follow it with: xnas watch {handle.id}")
+
+
+@command("list", examples=["xnas list", "xnas list --state running --json"])
+def list_command(
+    root: Root = None,
+    state: Annotated[
+        str | None, typer.Option("--state", metavar="|".join(STATES), help="Only searches in this state.")
+    ] = None,
+    number: Annotated[int, typer.Option("--number", "-n", min=1, metavar="N", help="At most the newest N.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List the searches of the store, the newest last. Needs no running service."""
+    if state is not None and state not in STATES:
+        raise UnknownNameError("there is no such state.", field="--state", got=state, valid=STATES)
+    client = client_of(root)
+    found = client.searches().to_dict("records")
+    for row in found:
+        row["state"] = "queued" if row["state"] == "submitted" else row["state"]
+    chosen = [row for row in found if state in (None, row["state"])][-number:]
+    if as_json:
+        say_json(chosen)
+        return
+    if not chosen:
+        say(f"no searches in {client.root}" if not found else "no such search")
+        return
+    columns = ("id", "name", "task", "controller", "state", "trials", "best", "submitted")
+    say_table(columns, [_listed(row) for row in chosen], limit=40)
+    _mention_unfinished(client, found)
+
+
+def _listed(row: dict[str, Any]) -> tuple[object, ...]:
+    done = sum(_count(row, name) for name in ("completed", "failed")) - _count(row, "reused")
+    budget = _count(row, "budget_trials")
+    best = row.get("summary_best")
+    return (
+        row["search_id"],
+        row["name"] or "",
+        row["task"] or "",
+        row["controller"] or "",
+        row["state"],
+        f"{done}/{budget}" if budget else str(done),
+        f"{best['objective']} {shown(best['value'])}" if isinstance(best, dict) else "",
+        row["submitted_at"].strftime("%Y-%m-%d %H:%M"),
+    )
+
+
+def _count(row: dict[str, Any], name: str) -> int:
+    value = row.get(f"summary_{name}")
+    return int(value) if value is not None and value == value else 0
+
+
+def _mention_unfinished(client: Client, found: list[dict[str, Any]]) -> None:
+    from xnas_ray.service.archive import living_writer
+
+    waiting = [row for row in found if not SearchState(row["state"]).ended]
+    if waiting and not living_writer(client.root):
+        note(f"\nno service works on this store; {len(waiting)} unfinished: go on with `xnas run --resume ID`")
+
+
+@command(examples=["xnas show 01JD", "xnas show latest --json"])
+def show(search_id: SearchId, root: Root = None, as_json: AsJson = False) -> None:
+    """Show what a search is and what became of it: settings, counts, transitions. Needs no running service."""
+    from xnas_ray.commands.view import best_text, progress
+    from xnas_ray.service.archive import stored_card, transitions
+
+    handle = handle_of(root, search_id)
+    card, history = stored_card(handle.client.root, handle.id), transitions(handle.client.root, handle.id)
+    status = handle.stored_status()
+    if as_json:
+        say_json({**status, "spec": card["spec"], "task_hash": card["task_hash"], "transitions": history})
+        return
+    facts: list[tuple[str, object]] = [
+        ("search", handle.id),
+        ("state", f"{status['state']}  {status['reason']}".rstrip()),
+        ("trials", progress(status)),
+        ("executions", status["executions"]),
+        ("best", best_text(status["best"])),
+        ("", status["best"]["architecture"] if status["best"] else ""),
+        ("running time", duration(status["running_s"])),
+        ("task bundle", card["task_hash"]),
+    ]
+    say_table(("", ""), facts)
+    say("\nspecification")
+    say_table(("", ""), [(f"  {name}", value) for name, value in flat(card["spec"])])
+    say("\ntransitions")
+    rows = [(h["at"].strftime("%Y-%m-%d %H:%M:%S"), h["state"], h["epoch"], h["reason"]) for h in history]
+    say_table(("  time (UTC)", "state", "writer", "reason"), [(f"  {r[0]}", *r[1:]) for r in rows])
+
+
+def flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested mappings as dotted names and TOML-like values; nulls are left out."""
+    import json
+
+    found: list[tuple[str, str]] = []
+    for name, inner in value.items():
+        if isinstance(inner, dict) and inner:
+            found += flat(inner, f"{prefix}{name}.")
+        elif inner is not None and inner != {}:
+            found.append((prefix + name, json.dumps(inner, ensure_ascii=False)))
+    return found
+
+
+@command(examples=["xnas watch latest", "xnas watch 01JD --interval 5"])
+def watch(
+    search_id: SearchId,
+    root: Root = None,
+    interval: Annotated[
+        float | None,
+        typer.Option("--interval", metavar="SECONDS", min=0.1, help="Between two looks. Default: 1 live, else 30."),
+    ] = None,
+) -> None:
+    """Follow a search until it ends: a live table on a terminal, a line every 30 s elsewhere."""
+    from xnas_ray.commands.view import follow
+
+    handle = handle_of(root, search_id)
+    status = follow(handle, interval_s=interval)
+    if status is not None and status["state"] == SearchState.PAUSED:
+        note(f"paused: {clean(status['reason'])}\ngo on with: xnas resume {handle.id}")
+
+
+@command(examples=["xnas wait 01JD --timeout 3600 && xnas best 01JD"])
+def wait(search_id: SearchId, root: Root = None, timeout: Timeout = None, as_json: AsJson = False) -> None:
+    """Wait until a search ends. Exit code 0 if it finished, 1 if not (failed, cancelled, paused), 3 on a timeout."""
+    from xnas_ray.commands.view import line
+
+    handle = handle_of(root, search_id)
+    status = handle.wait(timeout)
+    if status is None:
+        note(f"search {handle.id} still goes on after {duration(timeout)}")
+        raise typer.Exit(3)
+    if as_json:
+        say_json(status)
+    else:
+        say(line(status))
+    if status["state"] != SearchState.FINISHED:
+        raise typer.Exit(1)
+
+
+@command(examples=["xnas pause 01JD", "xnas pause 01JD --now"])
+def pause(
+    search_id: SearchId,
+    root: Root = None,
+    now: Annotated[
+        bool, typer.Option("--now", help="Running trials checkpoint and go on after resume, instead of finishing.")
+    ] = False,
+) -> None:
+    """Start no more trials of a search until it is resumed."""
+    handle = handle_of(root, search_id)
+    handle.pause(at_once=now)
+    say(f"pausing {handle.id}")
+
+
+@command(examples=["xnas resume 01JD"])
+def resume(search_id: SearchId, root: Root = None) -> None:
+    """Let a paused search go on."""
+    handle = handle_of(root, search_id)
+    handle.resume()
+    say(f"resumed {handle.id}")
+
+
+@command(examples=["xnas cancel 01JD"])
+def cancel(search_id: SearchId, root: Root = None) -> None:
+    """End a search; what it has measured stays."""
+    handle = handle_of(root, search_id)
+    handle.cancel()
+    say(f"cancelling {handle.id}")
+
+
+@command(examples=["xnas extend 01JD --trials 200", "xnas extend 01JD --wall-clock 7200"])
+def extend(
+    search_id: SearchId,
+    root: Root = None,
+    trials: Annotated[int | None, typer.Option("--trials", metavar="N", help="New number of trials in all.")] = None,
+    gpu_hours: Annotated[
+        float | None, typer.Option("--gpu-hours", metavar="NUMBER", help="New number of GPU hours in all.")
+    ] = None,
+    wall_clock: Annotated[
+        float | None, typer.Option("--wall-clock", metavar="SECONDS", help="New running time in all.")
+    ] = None,
+) -> None:
+    """Give a search a larger budget; a finished one is reopened and goes on where it stopped."""
+    handle = handle_of(root, search_id)
+    handle.extend(trials, gpu_hours, wall_clock)
+    say(f"extended {handle.id}")

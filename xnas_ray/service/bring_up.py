@@ -1,0 +1,225 @@
+"""How Ray is brought up and found: the one place that sets its environment.
+
+Ray's defaults change with the version and with what an earlier process left in the home folder (a token that turns
+authentication on, a file that names the current cluster), so every setting that matters is explicit here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from xnas_ray.errors import ServiceError, StoreLockedError
+from xnas_ray.messages import PROTOCOL_VERSION
+from xnas_ray.service.settings import HeadSettings
+from xnas_ray.store.fence import current_writer
+from xnas_ray.store.layout import Layout
+
+ENDPOINT = "endpoint.json"
+TOKEN = "token"
+OBJECT_STORE_BYTES = 200 * 2**20
+START_TIMEOUT_S = 120.0
+
+
+def set_environment(root: Path, token_path: Path | None = None) -> None:
+    """Make Ray's settings explicit in this process, and so in all that it starts.
+
+    Token authentication is on unless ``RAY_AUTH_MODE`` says otherwise; the token is the store's own, mode 0600.
+    """
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if os.environ["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN" not in os.environ:
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_path or make_token(root))
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+
+def make_token(root: Path) -> Path:
+    """The store's token file, made if it is missing, readable by its owner alone."""
+    root.mkdir(parents=True, exist_ok=True)
+    path = (root / TOKEN).resolve()
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        path.chmod(0o600)
+        return path
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(32))
+    return path
+
+
+@dataclass
+class LocalCluster:
+    """A Ray that belongs to this process and ends with it."""
+
+    address: str
+
+    def stop(self) -> None:
+        """End it, with everything that it runs."""
+        import ray
+
+        ray.shutdown()
+
+    def __enter__(self) -> LocalCluster:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def start_local(root: Path, *, cpus: int, gpus: float | None = None, dashboard: bool = False) -> LocalCluster:
+    """Start a Ray of this process's own.
+
+    Args:
+        root: the store, whose token protects it.
+        cpus: CPUs that it may use; may be more than the machine has.
+        gpus: GPUs, None for those that the machine has.
+        dashboard: whether to start Ray's dashboard.
+    """
+    set_environment(root)
+    import ray
+
+    context = ray.init(
+        address="local",
+        num_cpus=cpus,
+        num_gpus=gpus,
+        include_dashboard=dashboard,
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=OBJECT_STORE_BYTES,
+        namespace="xnas",
+        _temp_dir=_temporary_root(),
+    )
+    return LocalCluster(context.address_info["address"])
+
+
+def _temporary_root() -> str:
+    """A short folder of this user's own: Ray's socket paths may have 107 bytes, and /tmp/ray belongs to one user."""
+    base = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    return f"{base}/xnas-{os.getuid()}" if len(base) < 30 else f"/tmp/xnas-{os.getuid()}"
+
+
+def start_head(root: Path, settings: HeadSettings | None = None) -> Any:
+    """Start the head of a store on the Ray that this process is connected to; returns its handle.
+
+    Raises:
+        StoreLockedError: another service writes the store.
+        ServiceError: the head does not come up.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    from xnas_ray.service.head import Head
+    from xnas_ray.service.remote import NAMESPACE, head_name
+
+    settings = settings or HeadSettings()
+    root = root.resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    _check_free(root, settings)
+    node_id = ray.get_runtime_context().get_node_id()
+    handle = (
+        ray.remote(Head)
+        .options(
+            name=head_name(root),
+            namespace=NAMESPACE,
+            lifetime="detached",
+            max_restarts=-1,
+            max_task_retries=0,
+            max_concurrency=1000,
+            num_cpus=0,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
+        )
+        .remote(str(root), settings)
+    )
+    with _plain_errors():
+        ray.get(handle.info.remote(), timeout=START_TIMEOUT_S)
+    return handle
+
+
+def _check_free(root: Path, settings: HeadSettings) -> None:
+    """Refuse early, in the words of the store, what the head would refuse."""
+    holder = current_writer(Layout(root))
+    if holder is not None and not settings.take_over and holder.holds(time.time()):
+        who = f"process {holder.process.pid} on {holder.process.host}" if holder.process else "one that just began"
+        raise StoreLockedError(
+            f"another service writes {root}: {who}.",
+            fix="Queue your search into it with `xnas submit`, stop it, or force with --take-over.",
+        )
+
+
+def connect(root: Path) -> Any:
+    """The head of a running service, found through the store.
+
+    Raises:
+        ServiceError: no service runs on this store, or it speaks another protocol; the message says what to do.
+    """
+    import ray
+
+    from xnas_ray.service.remote import NAMESPACE
+
+    endpoint = read_endpoint(root)
+    set_environment(root, Path(endpoint["token_path"]) if endpoint.get("token_path") else None)
+    try:
+        if not ray.is_initialized():
+            ray.init(
+                address=endpoint["address"],
+                namespace=NAMESPACE,
+                log_to_driver=False,
+                logging_level="ERROR",
+            )
+        return ray.get_actor(endpoint["head"], namespace=NAMESPACE)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ServiceError(
+            f"the service that {root / ENDPOINT} names does not answer: {str(error).splitlines()[0]}",
+            fix="Start one with `xnas run SPEC`, or go on with `xnas run --resume`.",
+        ) from error
+
+
+def read_endpoint(root: Path) -> dict[str, Any]:
+    """Where the service of a store is.
+
+    Raises:
+        ServiceError: there is none, or it speaks another protocol.
+    """
+    path = root / ENDPOINT
+    try:
+        endpoint: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ServiceError(
+            f"no service runs on {root}.", fix="`xnas run SPEC` starts one; --root names another store."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ServiceError(f"cannot read {path}: {error}.", fix="Delete it and start the service again.") from None
+    if endpoint.get("protocol") != PROTOCOL_VERSION:
+        raise ServiceError(
+            f"the service speaks protocol {endpoint.get('protocol')}, this client {PROTOCOL_VERSION}.",
+            fix="Install the same version of xnas-ray on both sides.",
+        )
+    return endpoint
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Turn Ray's report of a constructor that raised into the error that it raised."""
+    from ray.exceptions import GetTimeoutError, RayActorError
+
+    try:
+        yield
+    except GetTimeoutError:
+        raise ServiceError("the head did not come up in time.", fix="See the logs of Ray's session.") from None
+    except RayActorError as error:
+        found = re.findall(r"^(?:[\w.]+\.)?(\w+Error): (.+)$", str(error), flags=re.MULTILINE)
+        name, text = found[-1] if found else ("ServiceError", str(error).splitlines()[0])
+        raise (StoreLockedError if name == "StoreLockedError" else ServiceError)(text) from error

@@ -1,0 +1,441 @@
+"""The head: one detached actor that owns the store, the queue and everybody's requests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from xnas_ray import messages as m
+from xnas_ray.errors import ProtocolError, SearchNotFoundError, ServiceError, StoreError
+from xnas_ray.messages import PROTOCOL_VERSION, SearchState
+from xnas_ray.scheduler import Scheduler
+from xnas_ray.service.archive import stored_card, stored_state, stored_status, trial_records
+from xnas_ray.service.books import Book, LiveTrial, artifacts_folder
+from xnas_ray.service.commits import Commits
+from xnas_ray.service.engine import CANCEL_REQUESTED, Engine
+from xnas_ray.service.fleet import Fleet
+from xnas_ray.service.host import Proposal
+from xnas_ray.service.hosts import Hosts
+from xnas_ray.service.remote import NAMESPACE, HostLauncher, WorkerLauncher, head_name
+from xnas_ray.service.reports import Assignment, Report
+from xnas_ray.service.settings import HeadSettings
+from xnas_ray.service.status import live_status
+from xnas_ray.service.trial_worker import WEIGHTS_FILE
+from xnas_ray.store.files import Files, write_whole
+from xnas_ray.store.ids import new_search_id
+from xnas_ray.store.layout import Layout
+from xnas_ray.store.reader import search_rows
+from xnas_ray.store.replay import SearchReplay, replay, unfinished_searches
+from xnas_ray.store.reuse import ReuseIndex
+from xnas_ray.store.writer import StoreWriter
+
+log = logging.getLogger(__name__)
+
+ENDPOINT = "endpoint.json"
+
+
+class Head:
+    """Takes requests, drives the engine, survives its own death: a restarted one finds everything in the store.
+
+    Args:
+        root: the store.
+        settings: see ``HeadSettings``.
+    """
+
+    def __init__(self, root: str, settings: HeadSettings) -> None:
+        """Take the store; the rest begins in ``start``, in the event loop."""
+        self.root = Path(root)
+        self.settings = settings
+        self.layout = Layout(self.root)
+        self.writer = StoreWriter.open(self.root, take_over=settings.take_over)
+        self._started = asyncio.Event()
+        self._changed: dict[str, asyncio.Event] = {}
+        self._starting = False
+        self._stopping = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._submitted: dict[str, str] = {}
+        self._nodes: set[str] = set()
+        ray.get_runtime_context().current_actor.start.remote()
+
+    async def start(self) -> bool:
+        """Bring everything up: called by the constructor, so that a restarted head begins by itself."""
+        if self._starting:
+            await self._started.wait()
+            return True
+        self._starting = True
+        scheduler = Scheduler(self.settings.scheduler, self.writer.epoch)
+        self.commits = Commits(
+            self.writer,
+            on_full=self._store_full,
+            on_fenced=self._fenced,
+            interval_s=self.settings.commit_interval_s,
+        )
+        self.engine = Engine(scheduler, self.commits, ReuseIndex(self.root), discard_weights=self._discard_weights)
+        environment = dict(self.settings.environment)
+        self.fleet = Fleet(WorkerLauncher(self.root, self.settings.worker, environment), post=self.engine.post)
+        self.hosts = Hosts(
+            HostLauncher(self.root, environment),
+            self.settings.hosts,
+            post=self.engine.post,
+            on_proposal=self.engine.proposal,
+            on_refusal=self.engine.refusal,
+            flush=self.commits.flush,
+        )
+        self.engine.connect(self.fleet, self.hosts)
+        self.engine.on_change = self._notify
+        self.commits.start()
+        await self._look_at_nodes()
+        self._restore()
+        await self.fleet.adopt()
+        self._write_endpoint()
+        self.engine.post(m.Tick)
+        self._tasks = [asyncio.create_task(job()) for job in (self._tick_loop, self._node_loop)]
+        self._started.set()
+        return True
+
+    # ---- life -------------------------------------------------------------------------------------------------------
+
+    def _restore(self) -> None:
+        self._submitted = {
+            row["idempotency_key"]: search_id
+            for search_id, rows in search_rows(self.layout, ["search_id", "idempotency_key"]).items()
+            for row in rows
+            if row["idempotency_key"]
+        }
+        for search_id in unfinished_searches(self.root):
+            if self.settings.only is None or search_id in self.settings.only:
+                self._take_up(search_id)
+
+    def _take_up(self, search_id: str) -> None:
+        """Give the scheduler a search of the store, as it stands there."""
+        history = replay(self.root, search_id, curves=False)
+        book = Book(search_id, stored_card(self.root, search_id))
+        self.engine.books[search_id] = book
+        _fill(book, history, trial_records(self.root, search_id))
+        self.engine.post(lambda now: m.SearchSubmitted(now, search_id, book.config(), history.progress()))
+        if history.reason == CANCEL_REQUESTED:
+            self.engine.post(lambda now: m.CancelRequested(now, search_id))
+
+    def _write_endpoint(self) -> None:
+        text = json.dumps(
+            {
+                "protocol": PROTOCOL_VERSION,
+                "address": ray.get_runtime_context().gcs_address,
+                "namespace": NAMESPACE,
+                "head": head_name(self.root),
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "epoch": self.writer.epoch,
+                "token_path": os.environ.get("RAY_AUTH_TOKEN_PATH"),
+            }
+        )
+        temporary = self.layout.temporary / f"{ENDPOINT}.{os.getpid()}"
+        write_whole(Files(), temporary, memoryview(text.encode()))
+        temporary.replace(self.root / ENDPOINT)
+
+    async def _tick_loop(self) -> None:
+        while True:
+            wakeup_s = self.engine.scheduler.next_wakeup_s
+            wait_s = 1.0 if wakeup_s is None else min(1.0, max(0.01, wakeup_s - time.monotonic()))
+            await asyncio.sleep(wait_s)
+            self.engine.post(m.Tick)
+
+    async def _node_loop(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.nodes_every_s)
+            await self._look_at_nodes()
+
+    async def _look_at_nodes(self) -> None:
+        nodes = await asyncio.get_running_loop().run_in_executor(None, ray.nodes)
+        alive = {n["NodeID"]: n["Resources"] for n in nodes if n["Alive"]}
+        for node_id in sorted(self._nodes - set(alive)):
+            self.fleet.lost_nodes.add(node_id)
+            self.engine.post(partial(_event, m.NodeLeft, node_id))
+        for node_id in sorted(set(alive) - self._nodes):
+            cpus, gpus = alive[node_id].get("CPU", 0.0), alive[node_id].get("GPU", 0.0)
+            self.engine.post(partial(_event, m.NodeJoined, node_id, cpus, gpus))
+        self._nodes = set(alive)
+
+    def _store_full(self, message: str) -> None:
+        """The disk is full: pause before anything is thrown away; what was measured waits in memory."""
+        for view in self.engine.scheduler.searches():
+            if view.state in (SearchState.RUNNING, SearchState.QUEUED):
+                reason = f"the store cannot be written: {message}"
+                self.engine.post(partial(_event, m.PauseRequested, view.search_id, reason))
+
+    def _fenced(self, message: str) -> None:
+        log.error("this service has lost its store and ends: %s", message)
+        self._tasks.append(asyncio.create_task(self._exit()))
+
+    async def _exit(self) -> None:
+        ray.actor.exit_actor()
+
+    def _discard_weights(self, folders: list[str]) -> None:
+        def discard() -> None:
+            for folder in folders:
+                path = self.layout.inside(folder)
+                (path / WEIGHTS_FILE).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+                    path.parent.rmdir()
+
+        asyncio.get_running_loop().run_in_executor(None, discard)
+
+    def _notify(self, search_id: str) -> None:
+        event = self._changed.pop(search_id, None)
+        if event is not None:
+            event.set()
+
+    # ---- workers ----------------------------------------------------------------------------------------------------
+
+    async def report(self, worker_id: str, reports: list[Report]) -> list[Assignment]:
+        """A worker tells what happened, and is given what comes next."""
+        await self._started.wait()
+        return self.engine.report(worker_id, reports)
+
+    async def card(self, search_id: str) -> dict[str, Any]:
+        """The card of a live search, for a worker."""
+        await self._started.wait()
+        return dict(self.engine.book(search_id).card)
+
+    # ---- clients ----------------------------------------------------------------------------------------------------
+
+    async def info(self) -> dict[str, Any]:
+        """Who answers here."""
+        await self._started.wait()
+        return {
+            "protocol": PROTOCOL_VERSION,
+            "version": _version(),
+            "epoch": self.writer.epoch,
+            "root": str(self.root),
+            "address": ray.get_runtime_context().gcs_address,
+            "pid": os.getpid(),
+        }
+
+    async def submit(
+        self, protocol: int, spec: Mapping[str, Any], task_hash: str, idempotency_key: str | None = None
+    ) -> str:
+        """Queue a search; returns its id once its row is durable. The same key gives the same search again."""
+        await self._started.wait()
+        if protocol != PROTOCOL_VERSION:
+            raise ProtocolError(
+                f"the service speaks protocol {PROTOCOL_VERSION}, the client {protocol}.",
+                fix="Install the same version of xnas-ray on both sides.",
+            )
+        if idempotency_key and idempotency_key in self._submitted:
+            return self._submitted[idempotency_key]
+        card = await self.hosts.resolve(spec, task_hash)
+        search_id = new_search_id(time.time())
+        if idempotency_key:
+            self._submitted[idempotency_key] = search_id
+        book = Book(search_id, card)
+        self.engine.books[search_id] = book
+        durable = asyncio.Event()
+        columns = {
+            "name": book.spec.name,
+            "task": card["task"],
+            "controller": book.spec.controller.name,
+            "spec": json.dumps(card),
+            "idempotency_key": idempotency_key,
+        }
+        self.engine.log_search(search_id, SearchState.QUEUED, "", durable.set, **columns)
+        await durable.wait()
+        self.engine.post(lambda now: m.SearchSubmitted(now, search_id, book.config()))
+        return search_id
+
+    async def status(self, search_id: str | None = None) -> list[dict[str, Any]]:
+        """Live searches as they stand; one that has ended is read from the store."""
+        await self._started.wait()
+        if search_id is None:
+            return [live_status(self.engine, book) for book in self.engine.books.values()]
+        if search_id in self.engine.books:
+            return [live_status(self.engine, self.engine.books[search_id])]
+        return [await asyncio.get_running_loop().run_in_executor(None, stored_status, self.root, search_id)]
+
+    async def wait(self, search_id: str, timeout_s: float) -> dict[str, Any] | None:
+        """The status once the search has ended or is paused; None when it is still at work after ``timeout_s``."""
+        await self._started.wait()
+        deadline_s = time.monotonic() + timeout_s
+        while search_id in self.engine.books:
+            if self.engine.scheduler.search(search_id).state == SearchState.PAUSED:
+                break
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                return None
+            event = self._changed.setdefault(search_id, asyncio.Event())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), min(left_s, 1.0))
+        return (await self.status(search_id))[0]
+
+    async def pause(self, search_id: str, at_once: bool = False) -> None:
+        """Stop dispatching; with ``at_once`` running trials checkpoint and wait."""
+        await self._known(search_id)
+        self.engine.post(lambda now: m.PauseRequested(now, search_id, "on request", at_once))
+
+    async def resume(self, search_id: str) -> None:
+        """Go on with a paused search."""
+        await self._known(search_id)
+        self.engine.post(lambda now: m.ResumeRequested(now, search_id))
+
+    async def cancel(self, search_id: str) -> None:
+        """End a search; the wish is durable before anything is stopped."""
+        await self._known(search_id)
+        durable = asyncio.Event()
+        self.engine.log_search(search_id, SearchState.DRAINING, CANCEL_REQUESTED, durable.set)
+        await durable.wait()
+        if search_id in self.engine.books:
+            self.engine.post(lambda now: m.CancelRequested(now, search_id))
+
+    async def extend(
+        self,
+        search_id: str,
+        trials: int | None = None,
+        gpu_hours: float | None = None,
+        wall_clock: float | None = None,
+    ) -> None:
+        """Give a search larger budgets; a finished one is reopened."""
+        await self._started.wait()
+        if search_id not in self.engine.books:
+            stored_state(self.root, search_id)
+            self._take_up(search_id)
+        book = self.engine.books[search_id]
+        given = {"trials": trials, "gpu_hours": gpu_hours, "wall_clock": wall_clock}
+        changes = {name: value for name, value in given.items() if value is not None}
+        if not changes:
+            raise ServiceError("nothing to extend.", fix="Give --trials, --gpu-hours or --wall-clock.")
+        try:
+            self.engine.post(lambda now: m.ExtendRequested(now, search_id, trials, gpu_hours, wall_clock))
+        except Exception:
+            if self.engine.scheduler.search(search_id).state.ended:
+                self.engine.books.pop(search_id)
+            raise
+        book.extend(changes)
+        state = self.engine.scheduler.search(search_id).state
+        durable = asyncio.Event()
+        self.engine.log_search(search_id, state, "extended", durable.set, spec=json.dumps(book.card))
+        await durable.wait()
+
+    async def explain(self, search_id: str) -> dict[str, Any]:
+        """Explanation tables of a live search's controller."""
+        await self._known(search_id)
+        return await self.hosts.explain(search_id)
+
+    async def measure_test(self, search_id: str, trial: int) -> dict[str, float]:
+        """Metrics of a completed trial's weights on the test split: measured once, then read from the store."""
+        await self._started.wait()
+        loop = asyncio.get_running_loop()
+        card = await loop.run_in_executor(None, stored_card, self.root, search_id)
+        known = await loop.run_in_executor(None, _stored_test, self.root, search_id, trial)
+        if known is not None:
+            return known
+        history = await loop.run_in_executor(None, replay, self.root, search_id)
+        assignment = _test_assignment(self.layout, search_id, trial, history)
+        worker = self.fleet.any()
+        if worker is None:
+            raise ServiceError("no worker is up to measure the test split.", fix="Try again in a moment.")
+        metrics = await worker.measure_test(card, assignment)
+        import pandas as pd
+
+        table = pd.DataFrame([{"trial": trial, "metric": k, "value": v} for k, v in metrics.items()])
+        self.writer.append_explanation("test", search_id, table)
+        self.commits.append([])
+        await self.commits.flush()
+        return metrics
+
+    async def stop(self, checkpoint: bool = True) -> None:
+        """End the service: running trials checkpoint, rows are flushed, workers end, the store is free."""
+        await self._started.wait()
+        self._stopping = True
+        if checkpoint:
+            await self._checkpoint_all()
+        for task in self._tasks:
+            task.cancel()
+        await self.hosts.stop()
+        self.fleet.kill_all()
+        await self.commits.close()
+        (self.root / ENDPOINT).unlink(missing_ok=True)
+
+    async def _checkpoint_all(self) -> None:
+        """Pause every running search with a checkpoint, without a word of it in the store: the next head goes on."""
+        scheduler = self.engine.scheduler
+        self.engine.silent = True
+        for view in scheduler.searches():
+            if view.state in (SearchState.RUNNING, SearchState.QUEUED):
+                self.engine.post(partial(_event, m.PauseRequested, view.search_id, "the service stops", True))
+        deadline_s = time.monotonic() + self.settings.scheduler.kill_after_s + 5
+        while any(v.running for v in scheduler.searches()) and time.monotonic() < deadline_s:
+            await asyncio.sleep(0.05)
+
+    async def _known(self, search_id: str) -> None:
+        await self._started.wait()
+        if search_id not in self.engine.books:
+            state = stored_state(self.root, search_id)
+            raise SearchNotFoundError(
+                f"search {search_id} is {state} and not in this service.",
+                fix="A finished search goes on with `xnas extend`; an interrupted one with `xnas run --resume`.",
+            )
+
+
+def _event(kind: Callable[..., m.Event], *fields: Any) -> m.Event:
+    """An event whose time, its first field, is given last."""
+    *known, now_s = fields
+    return kind(now_s, *known)
+
+
+def _fill(book: Book, history: SearchReplay, records: list[dict[str, Any]]) -> None:
+    """Counters, the best trial and the pending trials of a search of the store."""
+    for record in records:
+        book.count(
+            record["trial"],
+            record["status"],
+            record["metrics"],
+            record["architecture"],
+            record["artifacts"],
+            duration_s=record["duration_s"],
+            reused=record["reused_from"] is not None,
+        )
+    asked = {one.candidate.ask_number: one for one in history.asked}
+    for pending in history.pending:
+        one = asked[pending.trial]
+        proposal = Proposal.from_note(one.candidate, one.told_through, one.detail)
+        book.live[pending.trial] = LiveTrial(proposal, asked_at=one.at, attempts=pending.attempts)
+
+
+def _stored_test(root: Path, search_id: str, trial: int) -> dict[str, float] | None:
+    from xnas_ray.store import load_explanations
+
+    table = load_explanations(root, "test", search_id)
+    rows = table[table["trial"] == trial] if len(table) else table
+    return dict(zip(rows["metric"], rows["value"], strict=True)) if len(rows) else None
+
+
+def _test_assignment(layout: Layout, search_id: str, trial: int, history: SearchReplay) -> Assignment:
+    outcome = next((o for o in history.outcomes if o.trial == trial), None)
+    if outcome is None:
+        raise StoreError(f"trial {search_id}/{trial} has not ended.", field="trial")
+    folders = [p.parent for p in (layout.root / f"artifacts/{search_id}/{trial}").glob(f"*/{WEIGHTS_FILE}")]
+    if not folders:
+        raise StoreError(
+            f"no weights are kept of trial {search_id}/{trial}.",
+            fix="Search with keep_weights = 'best', 'front' or 'all'.",
+        )
+    epoch, number = max(tuple(int(x) for x in f.name.split("-")) for f in folders)
+    folder = artifacts_folder(search_id, trial, (epoch, number))
+    return Assignment(search_id, trial, (epoch, number), outcome.candidate, 0, folder)
+
+
+def _version() -> str:
+    from xnas_ray import __version__
+
+    return __version__

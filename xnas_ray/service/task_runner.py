@@ -1,0 +1,136 @@
+"""Evaluates assignments in a worker: opens their search once, keeps its data, writes the weights that are wanted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xnas_ray.errors import StoreError
+from xnas_ray.messages import TrialStatus
+from xnas_ray.objectives.evaluate import Measured, evaluate_candidate
+from xnas_ray.service.reports import Assignment, TrialResult
+from xnas_ray.service.resolve import Search, open_search
+from xnas_ray.service.trial_worker import WEIGHTS_FILE, AttemptContext, environment_text
+from xnas_ray.tasks.base import Data
+from xnas_ray.tasks.resident import ResidentData
+from xnas_ray.training.checkpoint import CHECKPOINT_NAME
+from xnas_ray.training.device import limit_gpu_memory, limit_threads, select_device
+from xnas_ray.training.recipe import Recipe
+from xnas_ray.training.trained import Evaluator
+
+DATA_MEMORY_BYTES = 4 * 2**30
+
+
+class TaskRunner:
+    """The part of a worker that knows torch and tasks.
+
+    Args:
+        root: the store.
+        gpus: GPUs of the worker.
+        settings: ``data_memory_bytes``, ``threads``.
+        card: gives the card of a search that is not open yet.
+    """
+
+    def __init__(
+        self, root: Path, *, gpus: float, settings: Mapping[str, Any], card: Callable[[str], Mapping[str, Any]]
+    ) -> None:
+        """Choose the device; nothing is loaded yet."""
+        self._root = root
+        self._card = card
+        self._device = select_device(gpus)
+        limit_threads(int(settings.get("threads", 1)))
+        limit_gpu_memory(gpus, self._device)
+        self._data = ResidentData(int(settings.get("data_memory_bytes", DATA_MEMORY_BYTES)))
+        self._searches: dict[str, Search] = {}
+        self._trials: dict[str, int] = {}
+        self._environment = environment_text(str(self._device))
+
+    def run(self, assignment: Assignment, context: AttemptContext) -> TrialResult:
+        """Train or look up a candidate and measure its objectives."""
+        search = self._open(assignment.search_id)
+        measured = evaluate_candidate(
+            problem=search.task.problem,
+            space=search.space,
+            candidate=assignment.candidate,
+            objectives=search.objectives,
+            seed=assignment.train_seed,
+            context=context,
+            data=self._load(search),
+            recipe=search.spec.recipe,
+            device=self._device,
+            report_test=search.spec.report_test,
+        )
+        weights = self._keep_weights(assignment, search, measured, context.folder)
+        _discard_checkpoints(context.folder.parent)
+        return TrialResult(
+            assignment.search_id,
+            assignment.trial,
+            assignment.attempt,
+            TrialStatus.COMPLETED,
+            0.0,
+            metrics=measured.metrics,
+            curve=measured.curve,
+            tables=measured.tables,
+            environment=self._environment,
+            weights=weights,
+            recycle=self._worn(search, assignment.search_id),
+        )
+
+    def measure_test(self, card: Mapping[str, Any], assignment: Assignment) -> dict[str, float]:
+        """Metrics of an architecture's stored weights on the test split, which no search ever selects on.
+
+        Raises:
+            StoreError: no weights are kept in the attempt's folder.
+        """
+        search = open_search(self._root, card)
+        path = self._root / assignment.artifacts / WEIGHTS_FILE
+        if not path.is_file():
+            raise StoreError(
+                f"no weights in {assignment.artifacts}.", fix="Search with keep_weights = 'best', 'front' or 'all'."
+            )
+        data = self._load(search)
+        if data is None:
+            raise StoreError(f"task {search.task.name} has no data to measure on.", field="task")
+        recipe = Recipe.from_mapping(search.task.problem.recipe, search.spec.recipe, assignment.candidate.recipe)
+        model = search.space.build(assignment.candidate.genotype, search.shape).to(self._device)
+        model.load_state_dict(torch.load(path, map_location=self._device, weights_only=True))
+        return Evaluator(search.task.problem, recipe, self._device)(model, data.test, "test")
+
+    def _open(self, search_id: str) -> Search:
+        if search_id not in self._searches:
+            self._searches[search_id] = open_search(self._root, self._card(search_id))
+        return self._searches[search_id]
+
+    def _load(self, search: Search) -> Data | None:
+        return self._data.get(search.task, self._device) if search.task.has_data else None
+
+    def _worn(self, search: Search, search_id: str) -> bool:
+        self._trials[search_id] = self._trials.get(search_id, 0) + 1
+        limit = search.spec.max_trials_per_worker
+        return limit is not None and sum(self._trials.values()) >= limit
+
+    @staticmethod
+    def _keep_weights(assignment: Assignment, search: Search, measured: Measured, folder: Path) -> bool:
+        if not assignment.keep_weights or measured.trained is None:
+            return False
+        if assignment.better_than is not None:
+            first = search.objectives[0]
+            signed = measured.metrics[first.name] * (1 if first.direction == "max" else -1)
+            if signed <= assignment.better_than:
+                return False
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {k: v.detach().cpu().contiguous() for k, v in measured.trained.model.state_dict().items()}
+        temporary = folder / f".{WEIGHTS_FILE}.{os.getpid()}"
+        torch.save(state, temporary)
+        temporary.replace(folder / WEIGHTS_FILE)
+        return True
+
+
+def _discard_checkpoints(trial_folder: Path) -> None:
+    """The trial is done: its checkpoints, of every attempt, serve nobody any more."""
+    for path in trial_folder.glob(f"*-*/{CHECKPOINT_NAME}"):
+        path.unlink(missing_ok=True)
