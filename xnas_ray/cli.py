@@ -17,7 +17,9 @@ from xnas_ray.commands.console import reset_debug, set_debug, show_error
 from xnas_ray.errors import XnasError
 
 OK, UNEXPECTED, WRONG_INPUT = 0, 1, 2
-FAMILIES = (run, searches, outcomes, plugins, doctor)  # their commands are listed in this order
+FAMILIES = (run, searches, outcomes, plugins, doctor)
+"""Modules that add their commands to the application when they are imported."""
+
 
 _UsageError = typer.BadParameter.__mro__[1]
 """What every mistake in a command line is; typer makes only this subclass of it public."""

@@ -27,6 +27,7 @@ STORE_VARIABLE = "XNAS_STORE"
 DEFAULT_STORE = "results"
 CALL_TIMEOUT_S = 60.0
 SUBMIT_TIMEOUT_S = 600.0
+STOP_TIMEOUT_S = 120.0
 WAIT_SLICE_S = 10.0
 
 Status = dict[str, Any]
@@ -95,7 +96,15 @@ def connect_service(root: Path, address: str | None = None) -> Service:
     """
     from xnas_ray.service import bring_up
 
-    return RemoteHead(bring_up.connect(root) if address is None else bring_up.connect(root, address=address))
+    if address is not None:
+        import ray
+
+        bring_up.set_environment(root)
+        try:
+            ray.init(address, namespace="xnas", ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise ServiceError(f"no Ray cluster answers at {address}: {error}", field="address") from error
+    return RemoteHead(bring_up.connect(root))
 
 
 class Client:
@@ -151,6 +160,16 @@ class Client:
             "submit", PROTOCOL_VERSION, checked.to_json(), bundle.hash, idempotency_key, timeout_s=SUBMIT_TIMEOUT_S
         )
         return SearchHandle(self, search_id)
+
+    def stop_service(self, *, checkpoint: bool = True) -> None:
+        """End the service, if this client is connected to one: rows are flushed, workers end, the store is free.
+
+        Args:
+            checkpoint: let running trials write checkpoints first.
+        """
+        if self._service is not None:
+            service, self._service = self._service, None
+            service.call("stop", checkpoint, timeout_s=STOP_TIMEOUT_S)
 
     def searches(self) -> pd.DataFrame:
         """One row a search of the store (see ``store.list_searches``)."""
@@ -366,8 +385,9 @@ def local_client(
     refuse_held(folder)
     count = workers or max(1, int((os.cpu_count() or 1) / cpus))
     with bring_up.start_local(folder, cpus=math.ceil(count * cpus)):
-        head = bring_up.start_head(folder, bring_up.HeadSettings(only=only, max_workers=workers))
-        yield Client(folder, service=RemoteHead(head))
+        client = Client(folder, service=RemoteHead(bring_up.start_head(folder, bring_up.HeadSettings(only=only))))
+        yield client
+        client.stop_service()
 
 
 def refuse_held(root: Path) -> None:

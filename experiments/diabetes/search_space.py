@@ -71,10 +71,10 @@ class Perceptrons(Space):
         return Cost(flops=weights, params=weights + sum(sizes[1:]) + norm)
 
     def format(self, genotype: Genotype) -> str:
-        """Such as ``16x2-relu-norm-skip``."""
+        """Such as ``16x2 relu norm:yes skip:no``."""
         values = self.describe(genotype)
-        text = f"{values['width']}x{values['depth']}-{values['activation']}"
-        return text + "-norm" * (values["normalise"] == "yes") + "-skip" * (values["skip"] == "yes")
+        layers = f"{values['width']}x{values['depth']} {values['activation']}"
+        return f"{layers} norm:{values['normalise']} skip:{values['skip']}"
 
     def parse(self, text: str) -> Genotype:
         """See ``format``."""
@@ -82,7 +82,7 @@ class Perceptrons(Space):
             if self.format(genotype) == text:
                 return genotype
         raise GenotypeError(
-            f"{text!r} is no perceptron.", field="architecture", fix="Write it like 16x2-relu-norm-skip."
+            f"{text!r} is no perceptron.", field="architecture", fix="Write it like 16x2 relu norm:yes skip:no."
         )
 
 

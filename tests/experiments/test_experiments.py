@@ -75,7 +75,7 @@ def test_diabetes_is_explained_as_well_as_by_a_linear_model():
     linear = LinearRegression().fit(data.train.inputs[0].numpy(), data.train.targets.numpy())
     expected = linear.score(data.validation.inputs[0].numpy(), data.validation.targets.numpy())
     space = task.create_search_space()
-    found = evaluate(task, space.parse("8x1-relu"), fidelity=task.problem.fidelity)
+    found = evaluate(task, space.parse("8x1 relu norm:no skip:no"), fidelity=task.problem.fidelity)
     assert found.metrics["val_r2"] > expected - 0.05
     assert found.metrics["params"] == 10 * 8 + 8 + 8 + 1
 

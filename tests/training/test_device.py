@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from xnas_ray.errors import OutOfMemoryError
-from xnas_ray.training.device import limit_threads, peak_memory_bytes, select_device, typed_memory_errors
+from xnas_ray.training.device import limit_threads, peak_memory_bytes, select_device, typed_memory_errors, warm_up
 
 CPU = torch.device("cpu")
 
@@ -59,6 +59,12 @@ def test_without_a_gpu_it_is_the_cpu(monkeypatch):
     assert select_device(0.25) == torch.device("cuda", 0)
     assert select_device(0.0) == CPU
     assert peak_memory_bytes(CPU) is None
+
+
+def test_warming_up_draws_no_random_numbers():
+    before = torch.get_rng_state()
+    warm_up(CPU)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_limit_threads():

@@ -139,6 +139,11 @@ class TabularTask:
         return len(self._row_of)
 
     @property
+    def report_names(self) -> tuple[str, ...]:
+        """Names of the report columns."""
+        return tuple(self._report)
+
+    @property
     def complete(self) -> bool:
         """Whether every key class of the (enumerable) space has a row."""
         return all(self.space.key(genotype) in self._row_of_key for genotype in self.space.enumerate())

@@ -8,13 +8,49 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from xnas_ray.commands.console import set_debug
 from xnas_ray.errors import SpecError
 from xnas_ray.spec_flags import SPEC_FLAGS, Flag
 
+ORDER = [
+    "run",
+    "submit",
+    "list",
+    "show",
+    "watch",
+    "wait",
+    "pause",
+    "resume",
+    "cancel",
+    "extend",
+    "results",
+    "best",
+    "export",
+    "verify",
+    "gc",
+    "validate",
+    "spaces",
+    "controllers",
+    "tasks",
+    "doctor",
+    "table",
+]
+"""Commands as help lists them."""
+
+
+class InOrder(typer.core.TyperGroup):
+    """A group whose help lists commands in ``ORDER``, whatever the order in which modules were imported."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:
+        """Names of the commands."""
+        return sorted(self.commands, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+
 app = typer.Typer(
     name="xnas",
+    cls=InOrder,
     help="A queue of neural-architecture searches that explain themselves, on Ray and Slurm.",
     epilog="xnas COMMAND --help explains a command, with examples.",
     no_args_is_help=True,
@@ -35,7 +71,7 @@ _METAVARS = {"text": "TEXT", "whole number": "N", "number": "NUMBER", "list": "T
 
 
 def command(
-    name: str | None = None, *, examples: Sequence[str] = (), with_spec: bool = False
+    name: str | None = None, *, examples: Sequence[str] = (), with_spec: bool = False, group: typer.Typer = app
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorator: register a function as a command with ``--debug`` and examples in its help.
 
@@ -44,6 +80,7 @@ def command(
         examples: command lines.
         with_spec: also give it one flag for every setting of a search and ``--set``; what was given arrives as the
             keyword ``overrides``, dotted names to values.
+        group: where; the application itself by default.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -66,7 +103,7 @@ def command(
         called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         called.__annotations__ = {p.name: p.annotation for p in parameters}
         shown = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples) if examples else None
-        app.command(name, epilog=shown)(called)
+        group.command(name, epilog=shown)(called)
         return function
 
     return register

@@ -9,6 +9,9 @@ import typer
 
 from xnas_ray.errors import SpecError
 
+FINISHED, PAUSED = "finished", "paused"
+"""Values of ``messages.SearchState``, whose module takes longer to import than all of the command line."""
+
 Root = Annotated[
     Path | None,
     typer.Option(

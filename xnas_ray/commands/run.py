@@ -13,9 +13,8 @@ import typer
 
 from xnas_ray.commands.application import command
 from xnas_ray.commands.console import clean, note, say
-from xnas_ray.commands.options import Root, spec_source
+from xnas_ray.commands.options import FINISHED, PAUSED, Root, spec_source
 from xnas_ray.errors import SearchNotFoundError, SpecError, TransitionError, XnasError
-from xnas_ray.messages import SearchState
 
 if TYPE_CHECKING:
     from xnas_ray.client import SearchHandle, Status
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 NOT_FINISHED = 1
-STOP_TIMEOUT_S = 120.0
 SHOWN = 5
 BUDGETS = ("budget.trials", "budget.gpu_hours", "budget.wall_clock")
 CHANGEABLE = (*BUDGETS, "resources.workers")
@@ -79,7 +77,7 @@ def run(
             _stop(handle)
             raise typer.Exit(INTERRUPTED)
         conclude(handle, status)
-    if status["state"] != SearchState.FINISHED:
+    if status["state"] != FINISHED:
         raise typer.Exit(NOT_FINISHED)
 
 
@@ -101,7 +99,9 @@ class Signals:
             self._before[number] = signal.signal(number, self._handle)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Give the signals back."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
@@ -176,11 +176,11 @@ def stored_spec(store: Path, search_id: str, overrides: Mapping[str, Any]) -> Se
 
 
 def _is_of(store: Path, search_id: str, path: Path) -> bool:
-    """Whether a stored search was made from this file: it has every value that the file gives."""
+    """Whether a stored search was made from this file: it has every value of it, what may change later excepted."""
     from xnas_ray.client import as_spec
     from xnas_ray.service.archive import stored_card
 
-    given = as_spec(path).model_dump(mode="json", exclude_unset=True)
+    given = as_spec(path).model_dump(mode="json", exclude_unset=True, exclude={"budget", "resources"})
     return _contains(stored_card(store, search_id)["spec"], given)
 
 
@@ -203,7 +203,7 @@ def _go_on(handle: SearchHandle, spec: SearchSpec, overrides: Mapping[str, Any])
             budget.gpu_hours if "budget.gpu_hours" in overrides else None,
             budget.wall_clock if "budget.wall_clock" in overrides else None,
         )
-    if handle.status()["state"] == SearchState.PAUSED:
+    if handle.status()["state"] == PAUSED:
         handle.resume()
 
 
@@ -217,7 +217,7 @@ def _follow(handle: SearchHandle, interval: float | None, signals: Signals) -> S
 def _stop(handle: SearchHandle) -> None:
     note("stopping: running trials write checkpoints; Ctrl-C once more stops at once")
     try:
-        handle.client.service.call("stop", True, timeout_s=STOP_TIMEOUT_S)
+        handle.client.stop_service()
     except XnasError as error:
         note(f"the service did not stop cleanly: {error}")
     finally:
@@ -245,7 +245,7 @@ def conclude(handle: SearchHandle, status: Mapping[str, Any]) -> None:
         say("\nbest architectures")
         say_best(found)
         say(f"\n{_test_text(handle, found[0]['trial'])}")
-    if status["state"] == SearchState.PAUSED:
+    if status["state"] == PAUSED:
         note(f"go on with: {resume_line(handle)}")
     root = handle.client.root
     with contextlib.suppress(ValueError):
@@ -260,7 +260,8 @@ def _test_text(handle: SearchHandle, trial: int) -> str:
         measured = handle.measure_test(trial)
     except XnasError as error:
         return f"the winner (trial {trial}) was not measured on the test split: {error}"
-    return "\n".join(f"winner's {_with_unit(name, value)} (trial {trial})" for name, value in measured.items())
+    lines = [_with_unit(name, value) for name, value in measured.items() if name != "test_loss"]
+    return "\n".join(f"winner's {text} (trial {trial})" for text in lines)
 
 
 def _with_unit(name: str, value: float) -> str:

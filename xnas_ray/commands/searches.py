@@ -9,14 +9,11 @@ import typer
 
 from xnas_ray.commands.application import command
 from xnas_ray.commands.console import clean, duration, note, say, say_json, say_table, shown
-from xnas_ray.commands.options import AsJson, Root, SearchId, SpecFile, Timeout, spec_source
+from xnas_ray.commands.options import FINISHED, PAUSED, AsJson, Root, SearchId, SpecFile, Timeout, spec_source
 from xnas_ray.errors import UnknownNameError
-from xnas_ray.messages import SearchState
 
 if TYPE_CHECKING:
     from xnas_ray.client import Client, SearchHandle
-
-STATES = tuple(str(state) for state in SearchState)
 
 
 def client_of(root: Path | None) -> Client:
@@ -61,19 +58,17 @@ def submit(
 @command("list", examples=["xnas list", "xnas list --state running --json"])
 def list_command(
     root: Root = None,
-    state: Annotated[
-        str | None, typer.Option("--state", metavar="|".join(STATES), help="Only searches in this state.")
-    ] = None,
+    state: Annotated[str | None, typer.Option("--state", metavar="STATE", help="Only searches in this state.")] = None,
     number: Annotated[int, typer.Option("--number", "-n", min=1, metavar="N", help="At most the newest N.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List the searches of the store, the newest last. Needs no running service."""
-    if state is not None and state not in STATES:
-        raise UnknownNameError("there is no such state.", field="--state", got=state, valid=STATES)
+    from xnas_ray.messages import SearchState
+
+    if state is not None and state not in list(SearchState):
+        raise UnknownNameError("there is no such state.", field="--state", got=state, valid=SearchState)
     client = client_of(root)
     found = client.searches().to_dict("records")
-    for row in found:
-        row["state"] = "queued" if row["state"] == "submitted" else row["state"]
     chosen = [row for row in found if state in (None, row["state"])][-number:]
     if as_json:
         say_json(chosen)
@@ -108,6 +103,7 @@ def _count(row: dict[str, Any], name: str) -> int:
 
 
 def _mention_unfinished(client: Client, found: list[dict[str, Any]]) -> None:
+    from xnas_ray.messages import SearchState
     from xnas_ray.service.archive import living_writer
 
     waiting = [row for row in found if not SearchState(row["state"]).ended]
@@ -118,6 +114,7 @@ def _mention_unfinished(client: Client, found: list[dict[str, Any]]) -> None:
 @command(examples=["xnas show 01JD", "xnas show latest --json"])
 def show(search_id: SearchId, root: Root = None, as_json: AsJson = False) -> None:
     """Show what a search is and what became of it: settings, counts, transitions. Needs no running service."""
+    from xnas_ray.commands.plugins import flat
     from xnas_ray.commands.view import best_text, progress
     from xnas_ray.service.archive import stored_card, transitions
 
@@ -145,19 +142,6 @@ def show(search_id: SearchId, root: Root = None, as_json: AsJson = False) -> Non
     say_table(("  time (UTC)", "state", "writer", "reason"), [(f"  {r[0]}", *r[1:]) for r in rows])
 
 
-def flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested mappings as dotted names and TOML-like values; nulls are left out."""
-    import json
-
-    found: list[tuple[str, str]] = []
-    for name, inner in value.items():
-        if isinstance(inner, dict) and inner:
-            found += flat(inner, f"{prefix}{name}.")
-        elif inner is not None and inner != {}:
-            found.append((prefix + name, json.dumps(inner, ensure_ascii=False)))
-    return found
-
-
 @command(examples=["xnas watch latest", "xnas watch 01JD --interval 5"])
 def watch(
     search_id: SearchId,
@@ -172,7 +156,7 @@ def watch(
 
     handle = handle_of(root, search_id)
     status = follow(handle, interval_s=interval)
-    if status is not None and status["state"] == SearchState.PAUSED:
+    if status is not None and status["state"] == PAUSED:
         note(f"paused: {clean(status['reason'])}\ngo on with: xnas resume {handle.id}")
 
 
@@ -190,7 +174,7 @@ def wait(search_id: SearchId, root: Root = None, timeout: Timeout = None, as_jso
         say_json(status)
     else:
         say(line(status))
-    if status["state"] != SearchState.FINISHED:
+    if status["state"] != FINISHED:
         raise typer.Exit(1)
 
 

@@ -132,7 +132,10 @@ def panel(status: Mapping[str, Any]) -> RenderableType:
             (r["trial"], clean(r["worker"], 12), r["epoch"], duration(r["seconds"]), _metrics(r["last"]))
             for r in status["running"][:RUNNING]
         ]
-        parts += ["", table((f"running{f' (+{hidden})' if hidden > 0 else ''}", "worker", "epoch", "time", ""), running)]
+        parts += [
+            "",
+            table((f"running{f' (+{hidden})' if hidden > 0 else ''}", "worker", "epoch", "time", ""), running),
+        ]
     if status["recent"]:
         recent = [
             (r["trial"], r["status"], duration(r["duration_s"]), _result(r, status["best"]), r["architecture"])

@@ -10,7 +10,8 @@ from typing import Any
 
 from xnas_ray.errors import SearchNotFoundError, StoreError
 from xnas_ray.messages import SearchState, TrialStatus
-from xnas_ray.service.books import dominates
+from xnas_ray.service.ranking import non_dominated, signed_objectives
+from xnas_ray.service.reports import WEIGHTS_FILE
 from xnas_ray.spec import parse_constraint, satisfies
 from xnas_ray.store.fence import current_writer
 from xnas_ray.store.layout import Layout
@@ -20,7 +21,6 @@ from xnas_ray.store.replay import replay
 from xnas_ray.store.schema import METRIC_PREFIX
 
 RECENT = 10
-WEIGHTS_FILE = "weights.pt"
 
 
 def stored_state(root: Path | str, search_id: str) -> SearchState:
@@ -154,24 +154,6 @@ def best_trials(root: Path | str, search_id: str, count: int | None = None) -> l
         }
         for i in order[:count]
     ]
-
-
-def signed_objectives(metrics: Mapping[str, float], objectives: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
-    """The objectives of a trial with the sign that makes larger better."""
-    return tuple(metrics[o["name"]] if o["maximize"] else -metrics[o["name"]] for o in objectives)
-
-
-def non_dominated(points: Sequence[tuple[float, ...]]) -> set[int]:
-    """Indices of the points that no other one dominates, where larger is better; equal points stay together.
-
-    A point is dominated only by one that comes lexicographically later, so one pass from the largest down compares
-    each point with the front found so far: O(n log n + n x front).
-    """
-    front: list[int] = []
-    for i in sorted(range(len(points)), key=points.__getitem__, reverse=True):
-        if not any(dominates(points[j], points[i]) for j in front):
-            front.append(i)
-    return set(front)
 
 
 def weights_of(layout: Layout, record: Mapping[str, Any]) -> Path | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from xnas_ray.messages import Attempt, Candidate, Failure, Outcome, SearchConfig, TrialStatus, WriteTerminal
 from xnas_ray.service.host import Proposal
+from xnas_ray.service.ranking import dominates
 from xnas_ray.service.reports import TrialResult
 from xnas_ray.spec import SearchSpec, parse_constraint, satisfies
 from xnas_ray.store.rows import CurveRow, Position, TrialRow, curve_rows, trial_row
@@ -256,11 +257,6 @@ class Book:
             "budget_trials": self.spec.budget.trials,
         }
         return json.dumps({**counts, "best": best})
-
-
-def dominates(first: tuple[float, ...], second: tuple[float, ...]) -> bool:
-    """Pareto dominance where larger is better: nowhere worse, somewhere better."""
-    return all(a >= b for a, b in zip(first, second, strict=True)) and first != second
 
 
 def artifacts_folder(search_id: str, trial: int, attempt: Attempt) -> str:

@@ -28,10 +28,9 @@ from xnas_ray.service.fleet import Fleet
 from xnas_ray.service.host import Proposal
 from xnas_ray.service.hosts import Hosts
 from xnas_ray.service.remote import NAMESPACE, HostLauncher, WorkerLauncher, head_name
-from xnas_ray.service.reports import Assignment, Report
+from xnas_ray.service.reports import WEIGHTS_FILE, Assignment, Report
 from xnas_ray.service.settings import HeadSettings
 from xnas_ray.service.status import live_status
-from xnas_ray.service.trial_worker import WEIGHTS_FILE
 from xnas_ray.store.files import Files, write_whole
 from xnas_ray.store.ids import new_search_id
 from xnas_ray.store.layout import Layout
@@ -415,6 +414,8 @@ def _fill(book: Book, history: SearchReplay, records: list[dict[str, Any]]) -> N
 def _stored_test(root: Path, search_id: str, trial: int) -> dict[str, float] | None:
     from xnas_ray.store import load_explanations
 
+    if "test" not in Layout(root).explanation_kinds():
+        return None
     table = load_explanations(root, "test", search_id)
     rows = table[table["trial"] == trial] if len(table) else table
     return dict(zip(rows["metric"], rows["value"], strict=True)) if len(rows) else None

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from xnas_ray.messages import SearchState
-from xnas_ray.service.archive import WEIGHTS_FILE, best_trials, living_writer, trial_records
-from xnas_ray.service.trial_worker import CHECKPOINT_NAME
+from xnas_ray.service.archive import best_trials, living_writer, trial_records
+from xnas_ray.service.reports import WEIGHTS_FILE
 from xnas_ray.store.compaction import KEEP_S, folders
 from xnas_ray.store.fence import current_writer
 from xnas_ray.store.ids import is_search_id

@@ -8,6 +8,9 @@ from typing import Any
 
 from xnas_ray.messages import Attempt, Candidate, Failure, TrialStatus
 
+WEIGHTS_FILE = "weights.pt"
+"""In an attempt's folder: the network's state dictionary."""
+
 
 @dataclass(frozen=True, slots=True)
 class Assignment:

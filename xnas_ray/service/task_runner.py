@@ -12,9 +12,9 @@ import torch
 from xnas_ray.errors import StoreError
 from xnas_ray.messages import TrialStatus
 from xnas_ray.objectives.evaluate import Measured, evaluate_candidate
-from xnas_ray.service.reports import Assignment, TrialResult
+from xnas_ray.service.reports import WEIGHTS_FILE, Assignment, TrialResult
 from xnas_ray.service.resolve import Search, open_search
-from xnas_ray.service.trial_worker import WEIGHTS_FILE, AttemptContext, environment_text
+from xnas_ray.service.trial_worker import AttemptContext, environment_text
 from xnas_ray.tasks.base import Data
 from xnas_ray.tasks.resident import ResidentData
 from xnas_ray.training.checkpoint import CHECKPOINT_NAME

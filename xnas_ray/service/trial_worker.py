@@ -32,7 +32,6 @@ BEAT_INTERVAL_S = 5.0
 HEAD_SILENCE_S = 600.0
 RETRY_S = 0.5
 LOG_LINES = 40
-WEIGHTS_FILE = "weights.pt"
 
 log = logging.getLogger(__name__)
 

@@ -24,6 +24,19 @@ def limit_threads(threads: int = 1) -> None:
     torch.set_num_threads(threads)
 
 
+def warm_up(device: torch.device) -> None:
+    """Pay what the first training of a process costs: torch's lazy imports (about 2 s) and the CUDA context.
+
+    Draws no random numbers.
+    """
+    weight = torch.zeros(1, 1, 3, 3, device=device, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9, fused=True)
+    torch.nn.functional.conv2d(torch.zeros(1, 1, 8, 8, device=device), weight).sum().backward()
+    optimizer.step()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def limit_gpu_memory(gpus: float, device: torch.device) -> None:
     """Keep a fractional worker within its share of a GPU's memory: Ray counts fractions but does not enforce them.
 

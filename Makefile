@@ -1,0 +1,45 @@
+# Everything that people and CI run. Each target makes what it needs, the virtual environment included.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-gpu check bench docs clean venv
+
+demo: $(STAMP)
+	$(BIN)/xnas run experiments/digits/demo.toml --workers 2 --root results
+	@echo
+	@echo "The results, read by DuckDB:"
+	$(BIN)/python -m xnas_ray.commands.duckdb_peek results
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+test-gpu: $(STAMP)
+	$(BIN)/python -m pytest -m gpu -rs
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)
+	$(BIN)/python experiments/performance/scheduler_throughput.py
+	$(BIN)/python experiments/performance/throughput.py
+	$(BIN)/python experiments/performance/utilisation.py
+
+docs: $(STAMP)
+	$(BIN)/python -m pytest tests/test_docs.py
+
+venv: $(STAMP)
+
+# torch and torchvision come first and pinned: the resolver then leaves them alone.
+$(STAMP): pyproject.toml constraints.txt
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch torchvision
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[data,test,dev]"
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis .coverage
