@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from typer import TyperException
 
 import xnas_ray
-from xnas_ray.commands import doctor, outcomes, plugins, run, searches
 from xnas_ray.commands.application import app
 from xnas_ray.commands.console import reset_debug, set_debug, show_error
 from xnas_ray.errors import XnasError
 
 OK, UNEXPECTED, WRONG_INPUT = 0, 1, 2
-FAMILIES = (run, searches, outcomes, plugins, doctor)
-"""Modules that add their commands to the application when they are imported."""
+for _family in ("run", "searches", "outcomes", "plugins", "doctor"):  # the order in which help lists their commands
+    importlib.import_module(f"xnas_ray.commands.{_family}")
 
 
-_UsageError = typer.BadParameter.__mro__[1]
+_UsageError: type[TyperException] = typer.BadParameter.__mro__[1]
 """What every mistake in a command line is; typer makes only this subclass of it public."""
 
 
@@ -48,13 +49,14 @@ def execute(arguments: Sequence[str]) -> int:
     """
     reset_debug()
     try:
-        code = typer.main.get_command(app)(args=list(arguments), prog_name="xnas", standalone_mode=False)
+        code = typer.main.get_command(app)(args=list(arguments) or ["--help"], prog_name="xnas", standalone_mode=False)
         return code if isinstance(code, int) else OK
     except XnasError as error:
         show_error(error)
         return WRONG_INPUT
     except _UsageError as error:
-        show_error(error)
+        command = getattr(getattr(error, "ctx", None), "command_path", "xnas")
+        show_error(error, text=error.format_message(), hint=f"See: {command} --help")
         return WRONG_INPUT
     except BrokenPipeError:
         with contextlib.suppress(OSError):  # whoever read the output has enough; let the final flush succeed

@@ -380,12 +380,13 @@ def local_client(
         StoreLockedError: another service works on this store.
     """
     from xnas_ray.service import bring_up
+    from xnas_ray.service.settings import HeadSettings
 
     folder = store_root(root)[0].absolute()
     refuse_held(folder)
     count = workers or max(1, int((os.cpu_count() or 1) / cpus))
     with bring_up.start_local(folder, cpus=math.ceil(count * cpus)):
-        client = Client(folder, service=RemoteHead(bring_up.start_head(folder, bring_up.HeadSettings(only=only))))
+        client = Client(folder, service=RemoteHead(bring_up.start_head(folder, HeadSettings(only=only))))
         yield client
         client.stop_service()
 

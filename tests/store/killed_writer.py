@@ -31,6 +31,7 @@ def main(root: str, search_id: str) -> None:
     def compact() -> None:
         while True:
             writer.compact()
+            time.sleep(0.002)
 
     threading.Thread(target=compact, daemon=True).start()
     print("started", flush=True)

@@ -18,7 +18,7 @@ from xnas_ray.store.parts import Part
 from xnas_ray.store.replay import replay
 from xnas_ray.store.writer import StoreWriter
 
-TRIALS = 4
+TRIALS = 3
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +71,7 @@ def count_calls(make: SimpleNamespace, root: Path) -> int:
 
 def test_a_crash_at_any_step_loses_and_doubles_nothing(make: SimpleNamespace, tmp_path: Path) -> None:
     total = count_calls(make, tmp_path / "whole")
-    assert total > 80
+    assert total > 70
     for step in range(total):
         root, acknowledged = tmp_path / str(step), dict[str, set[int]]()
         with pytest.raises(make.Crash):
@@ -104,7 +104,7 @@ def test_a_failure_at_any_step_of_a_commit_keeps_the_rows_for_the_next(
             nonlocal reported
             reported += writer.commit()
 
-        for n in range(3):
+        for n in range(2):
             writer.append([make.asked(writer, n), make.trial(writer, n), make.trial(writer, n, search=1)])
             failures += persistently(commit)
             assert writer.pending_rows() == 0
@@ -113,24 +113,22 @@ def test_a_failure_at_any_step_of_a_commit_keeps_the_rows_for_the_next(
         failures += persistently(writer.close)
         return reported, failures
 
-    opening = make.FaultyFiles()
-    StoreWriter.open(tmp_path / "opening", files=opening).close()
     whole = make.FaultyFiles()
-    assert fill(tmp_path / "whole", whole) == (9, 0)
+    assert fill(tmp_path / "whole", whole) == (6, 0)
     first = next(
         i for i, call in enumerate(whole.calls) if call[0] == "create" and str(call[1]).endswith(".parquet.tmp")
     )
-    for step in range(first, len(whole.calls)):
+    for step in range(first, len(whole.calls), count):
         root, files = tmp_path / f"{step}", make.FaultyFiles(step, count=count)
         reported, failures = fill(root, files)
-        assert reported == 9
+        assert reported == 6
         assert failures >= 1 or files.calls[step][0] == "remove" or count > 1
         frame = load_trials(root)
-        assert frame["trial"].tolist() == [0, 1, 2, 0, 1, 2]
+        assert frame["trial"].tolist() == [0, 1, 0, 1]
         if count == 1:  # else also the removal of the half-written file failed
             assert list((root / "_tmp").rglob("*.tmp")) == []
         rows = sum(len(load_trials(root, make.search_id(n))) for n in (0, 1))
-        assert rows == 6 and load_log(root, make.search_id(0))["seq"].is_unique
+        assert rows == 4 and load_log(root, make.search_id(0))["seq"].is_unique
 
 
 def test_nothing_is_written_twice_before_compaction(make: SimpleNamespace, tmp_path: Path) -> None:

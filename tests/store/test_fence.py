@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -202,3 +203,23 @@ def test_leftovers_of_older_writers_are_cleared(tmp_path: Path) -> None:
         StoreWriter.open(tmp_path, take_over=True)
     epochs = sorted(int(path.stem) for path in (tmp_path / "writer").iterdir())
     assert epochs[-1] == 42 and len(epochs) == 33
+
+
+def test_an_epoch_never_comes_twice(make: SimpleNamespace, tmp_path: Path) -> None:
+    """Not even if somebody removes the folder of the writers: parts would overwrite each other."""
+    for _ in range(2):
+        with StoreWriter.open(tmp_path) as writer:
+            writer.append(make.trial(writer, writer.epoch))
+    shutil.rmtree(tmp_path / "writer")
+    with StoreWriter.open(tmp_path) as writer:
+        assert writer.epoch == 3
+
+
+def test_a_writer_that_cannot_start_leaves_the_store_free(make: SimpleNamespace, tmp_path: Path) -> None:
+    calls = make.FaultyFiles()
+    StoreWriter.open(tmp_path / "clean", files=calls)
+    for step in range(len(calls.calls)):
+        root = tmp_path / str(step)
+        with pytest.raises(StoreFullError, match="No space left"):
+            StoreWriter.open(root, files=make.FaultyFiles(step))
+        StoreWriter.open(root).close()

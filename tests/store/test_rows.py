@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 from xnas_ray.errors import StoreError
 from xnas_ray.messages import Candidate, Failure, FailureKind, Outcome, TrialStatus
 from xnas_ray.store import schema
+from xnas_ray.store.columns import check_row, to_arrow
 from xnas_ray.store.parts import PartFile, encode
 from xnas_ray.store.rows import (
     TrialRow,
     candidate_from_text,
     candidate_text,
-    check_row,
     curve_rows,
-    to_arrow,
     trial_row,
 )
 
@@ -50,6 +49,7 @@ def columns(make: SimpleNamespace, draw: st.DrawFn) -> dict[str, object]:
         "search_id": st.just(make.search_id(0)),
         "status": st.sampled_from(TrialStatus),
         "attempt": attempts,
+        "failure_kind": st.none() | st.sampled_from(FailureKind),
         "metrics": st.dictionaries(names, finite, max_size=3).filter(
             lambda m: len({n.casefold() for n in m}) == len(m)
         ),
@@ -126,6 +126,7 @@ def test_what_is_not_unicode_is_still_written(make: SimpleNamespace) -> None:
         ("metrics", {7: 0.5}),
         ("metrics", {"Acc": 0.5, "acc": 0.5}),
         ("status", "done"),
+        ("failure_kind", "bad luck"),
         ("search_id", ".."),
         ("search_id", None),
     ],
@@ -133,6 +134,13 @@ def test_what_is_not_unicode_is_still_written(make: SimpleNamespace) -> None:
 def test_rows_that_do_not_fit_are_refused(make: SimpleNamespace, field: str, value: object) -> None:
     with pytest.raises(StoreError):
         check_row(make.trial(WRITER, 0, **{field: value}))
+
+
+def test_other_rows_that_do_not_fit_are_refused(make: SimpleNamespace) -> None:
+    with pytest.raises(StoreError, match="candidate"):
+        check_row(make.logged(WRITER, 0, "asked"))
+    with pytest.raises(StoreError, match="Did you mean 'running'"):
+        check_row(make.transition(WRITER, "runing"))
 
 
 def test_other_objects_are_no_rows() -> None:

@@ -4,7 +4,7 @@ import textwrap
 import pytest
 
 from xnas_ray.errors import DataMissingError, TaskError, UnknownNameError
-from xnas_ray.tasks.bundle import bundle_task
+from xnas_ray.tasks.bundle import bundle_task, snapshot_task
 from xnas_ray.tasks.loading import find_task, import_bundle, list_tasks, load_task
 
 FILES = {
@@ -133,7 +133,9 @@ def test_a_fault_in_a_helper_is_found_there_and_can_be_mended(write):
     with pytest.raises(TaskError, match=r"mine/helpers\.py line 2: NameError"):
         load_task(folder)
     with pytest.raises(TaskError, match=r"mine/helpers\.py line 2: NameError"):
-        load_task(folder)  # the half-imported modules of the first try are gone
+        load_task(folder)
+    half = "xnas_task_" + snapshot_task(folder).hash
+    assert not [name for name in sys.modules if name.startswith(half)], "nothing half-imported stays"
     (folder / "helpers.py").write_text("from xnas_ray.tasks.base import Problem\nproblem = Problem()\n")
     assert load_task(folder).problem.fidelity == 1
 

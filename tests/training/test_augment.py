@@ -85,6 +85,12 @@ def test_a_function_of_seed_epoch_and_batch(seed, epoch, batch):
     assert pair_a[1] == pair_b[1]
 
 
+def test_every_batch_of_every_epoch_is_augmented_differently():
+    augment = Augmentation(Recipe(augment=["random_crop"]), SHAPE, 3, torch.device("cpu"))
+    crops = [augment((images(8),), epoch, batch)[0][0] for epoch in range(3) for batch in range(3)]
+    assert not any(torch.equal(a, b) for i, a in enumerate(crops) for b in crops[:i])
+
+
 def test_inputs_are_not_changed_in_place():
     recipe, batch = Recipe(augment=ALL), images(8)
     before = batch.clone()

@@ -156,6 +156,8 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path, changes):
 def test_checkpoints_are_as_rare_as_asked(tmp_path):
     train(context=LocalContext(folder=tmp_path, checkpoint_every_s=3600))
     assert list(tmp_path.iterdir()) == []
+    train(epochs=1, context=LocalContext(folder=tmp_path, checkpoint_every_s=0))
+    assert list(tmp_path.iterdir()) == [], "after the last epoch nothing is left to save"
     train(context=LocalContext(folder=tmp_path, checkpoint_every_s=0))
     assert [p.name for p in tmp_path.iterdir()] == [CHECKPOINT_NAME]
 

@@ -8,52 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
-import typer.core
 
 from xnas_ray.commands.console import set_debug
 from xnas_ray.errors import SpecError
 from xnas_ray.spec_flags import SPEC_FLAGS, Flag
 
-ORDER = [
-    "run",
-    "submit",
-    "list",
-    "show",
-    "watch",
-    "wait",
-    "pause",
-    "resume",
-    "cancel",
-    "extend",
-    "results",
-    "best",
-    "export",
-    "verify",
-    "gc",
-    "validate",
-    "spaces",
-    "controllers",
-    "tasks",
-    "doctor",
-    "table",
-]
-"""Commands as help lists them."""
-
-
-class InOrder(typer.core.TyperGroup):
-    """A group whose help lists commands in ``ORDER``, whatever the order in which modules were imported."""
-
-    def list_commands(self, ctx: typer.Context) -> list[str]:
-        """Names of the commands."""
-        return sorted(self.commands, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
-
-
 app = typer.Typer(
     name="xnas",
-    cls=InOrder,
     help="A queue of neural-architecture searches that explain themselves, on Ray and Slurm.",
     epilog="xnas COMMAND --help explains a command, with examples.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

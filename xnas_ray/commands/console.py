@@ -61,12 +61,12 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
-def show_error(error: BaseException, *, hint: str = "") -> None:
+def show_error(error: BaseException, *, text: str = "", hint: str = "") -> None:
     """``error: …`` on standard error, with the traceback first if debugging was asked for."""
     if _debug:
         for line in "".join(traceback.format_exception(error)).rstrip().split("\n"):
             print(clean(line), file=sys.stderr)
-    text = str(error) or type(error).__name__
+    text = text or str(error) or type(error).__name__
     if len(text) > MAX_ERROR_CHARS:
         text = text[:MAX_ERROR_CHARS] + "…"
     note(f"error: {text}")
@@ -146,6 +146,11 @@ def table(
 def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, limit: int | None = None) -> None:
     """Print a table."""
     say_drawn(table(columns, rows, limit=limit))
+
+
+def say_pairs(rows: Iterable[tuple[str, object]]) -> None:
+    """Print names and values without titles."""
+    say_drawn(table(("", ""), rows, header=False))
 
 
 def say_drawn(drawn: RenderableType) -> None:

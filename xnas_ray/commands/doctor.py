@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import resource
@@ -49,7 +50,10 @@ class Finding:
 
 @command(examples=["xnas doctor", "xnas doctor --root /data/searches --json"])
 def doctor(root: Root = None, as_json: AsJson = False) -> None:
-    """Check Python, Ray, GPUs, the store and the data, and show the settings in force. Exit code 1 on a problem."""
+    """Check this machine and show the settings in force.
+
+    Looks at Python, Ray, GPUs, the store and the data. Exit code 1 when there is a problem.
+    """
     from xnas_ray.client import store_root
 
     store, source = store_root(root)
@@ -65,10 +69,8 @@ def doctor(root: Root = None, as_json: AsJson = False) -> None:
     findings = [finding for check in checks for finding in _guarded(check)]
     settings = _settings(store, "--root" if source == "argument" else source)
     if as_json:
-        listed = [{"what": f.what, "level": f.level, "text": f.text} for f in findings]
-        say_json(
-            {"findings": listed, "settings": [dict(zip(("name", "value", "from"), s, strict=True)) for s in settings]}
-        )
+        named = [{"name": name, "value": value, "from": origin} for name, value, origin in settings]
+        say_json({"findings": [dataclasses.asdict(finding) for finding in findings], "settings": named})
     else:
         say_table(("check", "", "found"), [(f.what, f.level, f.text) for f in findings])
         say()
@@ -106,10 +108,9 @@ def _ray() -> Iterator[Finding]:
         return
     old = tuple(int(part) for part in found.split(".")[:2]) < (2, 60)
     yield Finding("ray", WARNING if old else OK, f"{found}; made for 2.60 and later" if old else found)
-    if os.environ.get("RAY_AUTH_MODE", "token") not in ("token", "disabled"):
-        yield Finding(
-            "RAY_AUTH_MODE", PROBLEM, f"{os.environ['RAY_AUTH_MODE']!r}; set 'token' or 'disabled', or unset it"
-        )
+    mode = os.environ.get("RAY_AUTH_MODE", "token")
+    if mode not in ("token", "disabled"):
+        yield Finding("RAY_AUTH_MODE", PROBLEM, f"{mode!r}; set 'token' or 'disabled', or unset it")
     base = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
     if not os.access(base, os.W_OK):
         yield Finding("ray sessions", PROBLEM, f"{base} is not writable; let RAY_TMPDIR name a folder that is")
@@ -146,9 +147,8 @@ def _store(root: Path) -> Iterator[Finding]:
 
     existing = next(folder for folder in (root, *root.parents) if folder.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        yield Finding(
-            "store", PROBLEM, f"{existing} is not a writable folder; choose another with --root or XNAS_STORE"
-        )
+        text = f"{existing} is not a writable folder; choose another with --root or XNAS_STORE"
+        yield Finding("store", PROBLEM, text)
         return
     free = shutil.disk_usage(existing).free
     low = free < LEAST_FREE_BYTES

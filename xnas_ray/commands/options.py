@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,7 +30,7 @@ SpecFile = Annotated[
 ]
 
 
-def spec_source(spec: Path | None, overrides: dict[str, Any]) -> Any:
+def spec_source(spec: Path | None, overrides: Mapping[str, Any]) -> Any:
     """What the specification is read from: a file, or the flags alone.
 
     Raises:

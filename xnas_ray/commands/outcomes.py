@@ -175,10 +175,10 @@ def best(
     number: Annotated[int, typer.Option("-n", "--number", min=1, metavar="N", help="How many.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Show the best trials that satisfy the constraints, by the first objective.
+    """Show the best trials.
 
-    With several objectives a star marks the trials on the Pareto front: no other one is at least as good in all of
-    them and better in one.
+    Completed ones that satisfy the constraints, best first by the first objective. With several objectives a star
+    marks the trials on the Pareto front: no other one is at least as good in all of them and better in one.
     """
     handle = handle_of(root, search_id)
     found = handle.best(number)
@@ -218,7 +218,7 @@ def export(
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="A folder that does not exist yet.")],
     root: Root = None,
 ) -> None:
-    """Write a trial's architecture, recipe, weights and a loader to a folder.
+    """Write a trial's architecture, weights and a loader.
 
     architecture.json and recipe.json say what it is and how it was trained, weights.pt is the state dictionary if the
     search kept it, and load.py rebuilds the network: from load import load_network.
@@ -235,7 +235,10 @@ def export(
 
 @command("verify", examples=["xnas verify latest"])
 def verify_command(search_id: SearchId, root: Root = None, as_json: AsJson = False) -> None:
-    """Derive every proposal of a search again from its rows and compare. Exit code 1 when one differs."""
+    """Derive every proposal of a search again from its rows.
+
+    Exit code 1 when one differs from what was recorded.
+    """
     from xnas_ray.service.verify import verify
 
     handle = handle_of(root, search_id)
@@ -267,7 +270,7 @@ def gc(
     yes: Annotated[bool, typer.Option("--yes", help="Remove what is listed.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List what the store no longer needs, and remove it with --yes.
+    """List, or remove, what the store no longer needs.
 
     That is: artifacts of ended searches that their keep_weights does not want, temporary files of writers that ended,
     task bundles that no search uses, and files that compaction replaced. No result is ever removed.

@@ -25,7 +25,7 @@ Pattern = Annotated[
 
 @command(examples=["xnas validate spec.toml", "xnas validate --task digits --trials 64 --json"], with_spec=True)
 def validate(spec: SpecFile = None, as_json: AsJson = False, *, overrides: dict[str, Any]) -> None:
-    """Check a specification completely, without running it, and print it resolved.
+    """Check a specification without running it.
 
     Every name is looked up, the task's files are imported, its data are loaded for their shapes, and a controller is
     constructed. What is printed is TOML that reproduces the search; a missing seed is drawn.
@@ -108,7 +108,7 @@ def controllers(pattern: Pattern = "*", as_json: AsJson = False) -> None:
 
 @command(examples=["xnas tasks"])
 def tasks(pattern: Pattern = "*", as_json: AsJson = False) -> None:
-    """List the tasks in ./experiments and those that come with the package."""
+    """List the tasks: those in ./experiments and shipped ones."""
     import fnmatch
 
     from xnas_ray.tasks.loading import list_tasks
@@ -125,7 +125,7 @@ def _list(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         say_json(rows)
     elif rows:
-        say_table(list(rows[0]), (row.values() for row in rows))
+        say_table(list(rows[0]), [list(row.values()) for row in rows])
     else:
         say("none")
 
@@ -156,7 +156,7 @@ def _first_line(text: str | None) -> str:
 
 # ---- table ----------------------------------------------------------------------------------------------------------
 
-table_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Benchmark tables: trials without training.")
+table_app = typer.Typer(rich_markup_mode=None, help="Benchmark tables: trials without training.")
 app.add_typer(table_app, name="table")
 
 
@@ -178,7 +178,10 @@ def table_import(
         ),
     ] = None,
 ) -> None:
-    """Convert a benchmark's official files into one Parquet table. Pickles in them are read as plain data only."""
+    """Convert a benchmark's official files into one table.
+
+    Pickles in them are read as plain data only; the table is a Parquet file.
+    """
     from xnas_ray.benchmarks.importers import import_table
 
     report = import_table(source, kind, out)

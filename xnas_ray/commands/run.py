@@ -31,7 +31,7 @@ CHANGEABLE = (*BUDGETS, "resources.workers")
     examples=[
         "xnas run experiments/digits/random_search.toml",
         "xnas run --task digits --controller regularized_evolution --trials 64 --workers 2",
-        "xnas run spec.toml --set recipe.lr=0.05 --controller.params population_size=20",
+        "xnas run spec.toml --set recipe.lr=0.05 --controller.params population=20",
         "xnas run --resume",
         "xnas run --resume 01JD --trials 128",
     ],

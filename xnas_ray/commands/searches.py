@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xnas_ray.commands.application import command
-from xnas_ray.commands.console import clean, duration, note, say, say_json, say_table, shown
+from xnas_ray.commands.console import clean, duration, note, say, say_json, say_pairs, say_table, shown
 from xnas_ray.commands.options import FINISHED, PAUSED, AsJson, Root, SearchId, SpecFile, Timeout, spec_source
 from xnas_ray.errors import UnknownNameError
 
@@ -62,14 +62,22 @@ def list_command(
     number: Annotated[int, typer.Option("--number", "-n", min=1, metavar="N", help="At most the newest N.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List the searches of the store, the newest last. Needs no running service."""
+    """List the searches of the store.
+
+    The newest come last; needs no running service.
+    """
     from xnas_ray.messages import SearchState
+    from xnas_ray.service.archive import stored_summary
 
     if state is not None and state not in list(SearchState):
         raise UnknownNameError("there is no such state.", field="--state", got=state, valid=SearchState)
     client = client_of(root)
     found = client.searches().to_dict("records")
     chosen = [row for row in found if state in (None, row["state"])][-number:]
+    for row in chosen:
+        if not SearchState(row["state"]).ended:  # its last summary is as old as its last transition
+            fresh = stored_summary(client.root, row["search_id"])
+            row |= {f"summary_{name}": value for name, value in fresh.items()}
     if as_json:
         say_json(chosen)
         return
@@ -113,7 +121,10 @@ def _mention_unfinished(client: Client, found: list[dict[str, Any]]) -> None:
 
 @command(examples=["xnas show 01JD", "xnas show latest --json"])
 def show(search_id: SearchId, root: Root = None, as_json: AsJson = False) -> None:
-    """Show what a search is and what became of it: settings, counts, transitions. Needs no running service."""
+    """Show what a search is and what became of it.
+
+    Its settings, counts and transitions; needs no running service.
+    """
     from xnas_ray.commands.plugins import flat
     from xnas_ray.commands.view import best_text, progress
     from xnas_ray.service.archive import stored_card, transitions
@@ -126,20 +137,20 @@ def show(search_id: SearchId, root: Root = None, as_json: AsJson = False) -> Non
         return
     facts: list[tuple[str, object]] = [
         ("search", handle.id),
-        ("state", f"{status['state']}  {status['reason']}".rstrip()),
+        ("state", f"{status['state']}  {clean(status['reason'], 300)}".rstrip()),
         ("trials", progress(status)),
         ("executions", status["executions"]),
         ("best", best_text(status["best"])),
-        ("", status["best"]["architecture"] if status["best"] else ""),
+        *([("", status["best"]["architecture"])] if status["best"] else []),
         ("running time", duration(status["running_s"])),
         ("task bundle", card["task_hash"]),
     ]
-    say_table(("", ""), facts)
+    say_pairs(facts)
     say("\nspecification")
-    say_table(("", ""), [(f"  {name}", value) for name, value in flat(card["spec"])])
+    say_pairs((f"  {name}", value) for name, value in flat(card["spec"]))
     say("\ntransitions")
     rows = [(h["at"].strftime("%Y-%m-%d %H:%M:%S"), h["state"], h["epoch"], h["reason"]) for h in history]
-    say_table(("  time (UTC)", "state", "writer", "reason"), [(f"  {r[0]}", *r[1:]) for r in rows])
+    say_table(("  time (UTC)", "state", "writer", "reason"), [(f"  {r[0]}", *r[1:]) for r in rows], limit=300)
 
 
 @command(examples=["xnas watch latest", "xnas watch 01JD --interval 5"])
@@ -151,7 +162,10 @@ def watch(
         typer.Option("--interval", metavar="SECONDS", min=0.1, help="Between two looks. Default: 1 live, else 30."),
     ] = None,
 ) -> None:
-    """Follow a search until it ends: a live table on a terminal, a line every 30 s elsewhere."""
+    """Follow a search until it ends.
+
+    A live table on a terminal, a line every 30 s elsewhere.
+    """
     from xnas_ray.commands.view import follow
 
     handle = handle_of(root, search_id)
@@ -162,7 +176,10 @@ def watch(
 
 @command(examples=["xnas wait 01JD --timeout 3600 && xnas best 01JD"])
 def wait(search_id: SearchId, root: Root = None, timeout: Timeout = None, as_json: AsJson = False) -> None:
-    """Wait until a search ends. Exit code 0 if it finished, 1 if not (failed, cancelled, paused), 3 on a timeout."""
+    """Wait until a search ends.
+
+    Exit code 0 if it finished, 1 if not (failed, cancelled, paused), 3 when the time is over.
+    """
     from xnas_ray.commands.view import line
 
     handle = handle_of(root, search_id)
@@ -220,7 +237,10 @@ def extend(
         float | None, typer.Option("--wall-clock", metavar="SECONDS", help="New running time in all.")
     ] = None,
 ) -> None:
-    """Give a search a larger budget; a finished one is reopened and goes on where it stopped."""
+    """Give a search a larger budget.
+
+    A finished one is reopened and goes on where it stopped. Limits are new totals, not what is added.
+    """
     handle = handle_of(root, search_id)
     handle.extend(trials, gpu_hours, wall_clock)
     say(f"extended {handle.id}")

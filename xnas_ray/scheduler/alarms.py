@@ -15,8 +15,8 @@ class AlarmKind(StrEnum):
     BACKOFF = "backoff"
     TIMEOUT = "timeout"
     OBEY = "obey"
+    STOP = "stop"
     LEASE = "lease"
-    BUDGET = "budget"
     GANG = "gang"
     NODE = "node"
 
@@ -30,12 +30,20 @@ class Alarm:
 
 
 class Alarms:
-    """A heap of alarms; setting is O(log n), nothing is ever cancelled."""
+    """A heap of alarms; setting is O(log n), nothing is ever cancelled.
+
+    So whoever may set many (a deadline for every trial of a worker, a lease for every beat) keeps one and sets the
+    next when it rings.
+    """
 
     def __init__(self) -> None:
         """Empty."""
         self._heap: list[tuple[float, int, Alarm]] = []
         self._order = itertools.count()
+
+    def __len__(self) -> int:
+        """How many are set."""
+        return len(self._heap)
 
     def set(self, at_s: float, kind: AlarmKind, *payload: Any) -> None:
         """Look at something at that time."""

@@ -1,21 +1,18 @@
-"""What the scheduler knows of each trial, search, worker and node. Records hold facts; decisions are made elsewhere."""
+"""What the scheduler knows of each trial and search. Records hold facts; decisions are made elsewhere."""
 
 from __future__ import annotations
 
 import heapq
 import math
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from xnas_ray.messages import Attempt, FailureKind, SearchConfig, SearchState
-
-Shape = tuple[float, float]
-"""(cpus, gpus) of a worker."""
+from xnas_ray.messages import Attempt, SearchConfig, SearchState
+from xnas_ray.scheduler.nodes import Shape
 
 EMA_WEIGHT = 0.2
-EPSILON = 1e-9
+STORY_LENGTH = 12
 
 
 def smoothed(old: float | None, new: float) -> float:
@@ -52,7 +49,7 @@ class Trial:
         stop: ``""``, ``"cancel"`` or ``"checkpoint"`` once its worker was asked to stop it.
         doomed: why it is to be cancelled as soon as its asked row is durable.
         asked_s: when its proposal was asked for.
-        story: its transitions so far, for error messages.
+        story: its first and latest transitions, for error messages.
     """
 
     number: int
@@ -69,33 +66,58 @@ class Trial:
     stop: str = ""
     doomed: str = ""
     asked_s: float | None = None
-    story: list[str] = field(default_factory=list)
+    story: list[tuple[float, str, str]] = field(default_factory=list)
+
+    def note(self, now_s: float, what: str, detail: str = "") -> None:
+        """Remember a transition; of a long story the middle is forgotten."""
+        if len(self.story) == STORY_LENGTH:
+            del self.story[1]
+        self.story.append((now_s, what, detail))
+
+    def tell_story(self) -> str:
+        """The transitions with their times, such as ``proposed at 1.5 s, assigned at 2 s (w1-3)``."""
+        lines = (f"{what} at {at_s:g} s" + (f" ({detail})" if detail else "") for at_s, what, detail in self.story)
+        return ", ".join(lines)
 
 
 class Door(StrEnum):
-    """Whether a search's controller can be asked."""
+    """Whether a search's controller can be asked; a lost one is opened again when it is needed."""
 
     CLOSED = "closed"
     OPENING = "opening"
     READY = "ready"
+    LOST = "lost"
+
+
+class GangState(StrEnum):
+    """Where the job of a gang-scheduled search stands."""
+
+    NONE = "none"
+    WAITING = "waiting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    DONE = "done"
 
 
 @dataclass(slots=True)
 class Search:
-    """A search that has not ended for good.
+    """A search that was submitted to this service.
 
     Attributes:
         search_id: its id.
-        order: when it was submitted, for the queue.
+        order: counts the submissions, for the queue.
         config: budgets, shape, priority.
+        shape: shape of the workers that can run its trials.
         state: where it stands.
         reason: why it is there.
         ending: the state that it goes to when nothing of it is live.
+        was_running: it ran when an earlier service stopped: it goes before others in the queue.
         controller: whether it can be asked.
         trials: live trials by number.
         ready: heap of (not retried, number) of queued trials; entries of other phases are skipped.
         proposed: trials whose asked row is on its way to the disk.
-        queued: number of queued trials.
+        queued: trials that wait for a worker.
+        backing_off: trials that wait before their next attempt.
         assigned: trials that workers hold.
         holders: workers that hold at least one, with how many.
         outstanding: proposals asked for and not answered.
@@ -104,29 +126,34 @@ class Search:
         exhausted: the controller had no candidate since the last tell.
         counted: finished trials of the budget.
         unreused: live trials that will count.
-        gpu_s: GPU seconds of every attempt.
+        gpu_s: GPU seconds of every attempt that has ended.
+        gpu_rate: GPUs that run for it now.
+        gpu_offset_s: sum over these GPUs of the time since when.
         running_s: seconds in state running or draining before ``running_since``.
         running_since: when it began to run, None while it does not.
         failed_in_a_row: failed trials since the last completed one.
+        last_failure: what the last of them said.
         ask_s: moving average of the seconds from asking to a durable candidate.
         trial_s: moving average of the seconds of a trial.
         virtual_s: its pass of the stride scheduling.
-        dormant: it wanted nothing lately: it may not bank credit.
         stale_reports: reports that were dropped.
-        gang: state of its gang: ``""``, ``"waiting"``, ``"running"`` or ``"done"``.
+        gang: where the job of its gang stands.
     """
 
     search_id: str
     order: int
     config: SearchConfig
+    shape: Shape = field(init=False)
     state: SearchState = SearchState.QUEUED
     reason: str = ""
     ending: SearchState | None = None
+    was_running: bool = False
     controller: Door = Door.CLOSED
     trials: dict[int, Trial] = field(default_factory=dict)
     ready: list[tuple[bool, int]] = field(default_factory=list)
     proposed: int = 0
     queued: int = 0
+    backing_off: int = 0
     assigned: int = 0
     holders: dict[str, int] = field(default_factory=dict)
     outstanding: int = 0
@@ -136,30 +163,37 @@ class Search:
     counted: int = 0
     unreused: int = 0
     gpu_s: float = 0.0
+    gpu_rate: float = 0.0
+    gpu_offset_s: float = 0.0
     running_s: float = 0.0
     running_since: float | None = None
     failed_in_a_row: int = 0
+    last_failure: str = ""
     ask_s: float | None = None
     trial_s: float | None = None
     virtual_s: float = 0.0
-    dormant: bool = True
     stale_reports: int = 0
-    gang: str = ""
+    gang: GangState = GangState.NONE
 
-    @property
-    def shape(self) -> Shape:
-        """Shape of the workers that can run its trials."""
-        return (self.config.cpus, self.config.gpus)
+    def __post_init__(self) -> None:
+        """The shape never changes."""
+        self.shape = (self.config.cpus, self.config.gpus)
 
     @property
     def dispatchable(self) -> bool:
         """Whether its queued trials may be given to workers."""
-        return self.state == SearchState.RUNNING and self.gang in ("", "done")
+        return self.state == SearchState.RUNNING and self.gang in (GangState.NONE, GangState.DONE)
 
     @property
     def coming(self) -> int:
         """Candidates in the queue or on their way to it."""
         return self.outstanding + self.proposed + self.queued
+
+    @property
+    def may_use_another(self) -> bool:
+        """Whether one more worker may hold a trial of it."""
+        limit = self.config.max_workers
+        return limit is None or len(self.holders) < limit
 
     def headroom(self) -> float:
         """Further proposals that the trial budget allows; infinite without one."""
@@ -167,9 +201,28 @@ class Search:
             return math.inf
         return self.config.trials - self.counted - self.unreused - self.outstanding
 
+    def may_propose(self) -> float:
+        """Further proposals that the budget and the controller allow."""
+        return 0.0 if self.exhausted else max(0.0, self.headroom())
+
     def elapsed_s(self, now_s: float) -> float:
         """Seconds in state running, up to now."""
         return self.running_s + (now_s - self.running_since if self.running_since is not None else 0.0)
+
+    def used_gpu_s(self, now_s: float) -> float:
+        """GPU seconds of every attempt, those that run included."""
+        return self.gpu_s + self.gpu_rate * now_s - self.gpu_offset_s
+
+    def gpus_begin(self, gpus: float, now_s: float) -> None:
+        """GPUs start to run for it."""
+        self.gpu_rate += gpus
+        self.gpu_offset_s += gpus * now_s
+
+    def gpus_end(self, gpus: float, since_s: float, seconds: float) -> None:
+        """GPUs have run for it since then; ``seconds`` is what counts, measured on the worker."""
+        self.gpu_s += gpus * seconds
+        self.gpu_rate -= gpus
+        self.gpu_offset_s -= gpus * since_s
 
     def push(self, trial: Trial) -> None:
         """Queue a trial."""
@@ -185,124 +238,3 @@ class Search:
             if trial is not None and trial.phase == Phase.QUEUED:
                 self.queued -= 1
                 return trial
-
-
-class WorkerState(StrEnum):
-    """Life of a worker."""
-
-    STARTING = "starting"
-    READY = "ready"
-    DRAINING = "draining"
-    STOPPING = "stopping"
-
-
-@dataclass(slots=True)
-class Worker:
-    """A worker process.
-
-    Attributes:
-        worker_id: its id.
-        node_id: where it runs.
-        shape: its CPUs and GPUs, for life.
-        state: where it stands.
-        trials: (search, trial number) in the order of execution.
-        gpu: GPUs of its node that it holds, with the share of each.
-        seen_s: when it was last heard.
-        killed_as: why it was killed: the failure of the attempt that it was running.
-    """
-
-    worker_id: str
-    node_id: str
-    shape: Shape
-    state: WorkerState = WorkerState.STARTING
-    trials: deque[tuple[str, int]] = field(default_factory=deque)
-    gpu: tuple[tuple[int, float], ...] = ()
-    seen_s: float = 0.0
-    killed_as: FailureKind | None = None
-
-
-@dataclass(slots=True)
-class Node:
-    """A machine of the cluster.
-
-    Attributes:
-        node_id: its id.
-        cpus: CPUs that it offers.
-        gpus: GPUs that it offers.
-        free_cpus: CPUs that no worker or gang holds.
-        free_gpu: free share of each GPU.
-        workers: ids of its workers.
-        draining: none start here.
-        claimed_by: a gang or a worker shape for which its workers drain; others do not start here.
-        start_failures: workers that died while starting since the last success.
-        rest_until_s: no worker starts before.
-    """
-
-    node_id: str
-    cpus: float
-    gpus: float
-    free_cpus: float
-    free_gpu: list[float]
-    workers: set[str] = field(default_factory=set)
-    draining: bool = False
-    claimed_by: str | Shape | None = None
-    start_failures: int = 0
-    rest_until_s: float = -math.inf
-
-    @classmethod
-    def of(cls, node_id: str, cpus: float, gpus: float) -> Node:
-        """An empty node."""
-        whole = int(gpus + EPSILON)
-        shares = [1.0] * whole + ([gpus - whole] if gpus - whole > EPSILON else [])
-        return cls(node_id, cpus, gpus, cpus, shares)
-
-    def fits(self, shape: Shape) -> bool:
-        """Whether a worker of this shape fits beside what is held."""
-        return self.free_cpus + EPSILON >= shape[0] and self._gpus_for(shape[1]) is not None
-
-    def could_hold(self, shape: Shape) -> bool:
-        """Whether a worker of this shape would fit if the node were empty."""
-        return self.cpus + EPSILON >= shape[0] and self.gpus + EPSILON >= shape[1]
-
-    def take(self, shape: Shape) -> tuple[tuple[int, float], ...]:
-        """Hold the resources of a worker that fits; returns its share of each GPU."""
-        chosen = self._gpus_for(shape[1])
-        assert chosen is not None, f"{shape} does not fit on {self}"
-        self.free_cpus -= shape[0]
-        for index, share in chosen:
-            self.free_gpu[index] -= share
-        return chosen
-
-    def release(self, shape: Shape, gpu: tuple[tuple[int, float], ...]) -> None:
-        """Give back what ``take`` held."""
-        self.free_cpus += shape[0]
-        for index, share in gpu:
-            self.free_gpu[index] += share
-
-    def after(self, gone: Iterable[Worker]) -> Node:
-        """A copy of the node without some of its workers."""
-        copy = replace(self, free_gpu=list(self.free_gpu), workers=set(self.workers))
-        for worker in gone:
-            copy.release(worker.shape, worker.gpu)
-            copy.workers.discard(worker.worker_id)
-        return copy
-
-    def places(self, shape: Shape, limit: int) -> int:
-        """How many workers of this shape fit at once, at most ``limit``."""
-        copy = self.after(())
-        found = 0
-        while found < limit and copy.fits(shape):
-            copy.take(shape)
-            found += 1
-        return found
-
-    def _gpus_for(self, gpus: float) -> tuple[tuple[int, float], ...] | None:
-        """Whole GPUs, or the fullest one on which a fraction still fits; None when there is no place."""
-        if gpus <= EPSILON:
-            return ()
-        if gpus < 1 - EPSILON:
-            places = [(free, i) for i, free in enumerate(self.free_gpu) if free + EPSILON >= gpus]
-            return ((min(places)[1], gpus),) if places else None
-        whole = [i for i, free in enumerate(self.free_gpu) if free >= 1 - EPSILON]
-        count = round(gpus)
-        return tuple((i, 1.0) for i in whole[:count]) if len(whole) >= count else None

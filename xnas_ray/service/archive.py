@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,14 +87,7 @@ def stored_status(root: Path | str, search_id: str) -> dict[str, Any]:
         "running_s": history.running_s,
         "gpu_s": history.gpu_s,
         "workers": 0,
-        "best": winner
-        and {
-            "trial": winner["trial"],
-            "value": winner["objectives"][card["objectives"][0]["name"]],
-            "objective": card["objectives"][0]["name"],
-            "architecture": winner["architecture"],
-            "metrics": winner["metrics"],
-        },
+        "best": _best(card, winner),
         "running": [],
         "recent": [
             {name: t[name] for name in ("trial", "status", "metrics", "architecture", "duration_s")}
@@ -103,6 +96,25 @@ def stored_status(root: Path | str, search_id: str) -> dict[str, Any]:
         "stale_reports": 0,
         "executions": sum(t["attempts"] for t in trials),
     }
+
+
+def stored_summary(root: Path | str, search_id: str) -> dict[str, Any]:
+    """What ``Book.summary`` says of an ended search, for one that has not ended: counted from its trials."""
+    card, trials = stored_card(root, search_id), trial_records(root, search_id)
+    return {
+        **{str(status): sum(t["status"] == status for t in trials) for status in TrialStatus},
+        "reused": sum(t["reused_from"] is not None for t in trials),
+        "budget_trials": card["spec"]["budget"]["trials"],
+        "best": _best(card, next(iter(best_trials(root, search_id, 1)), None)),
+    }
+
+
+def _best(card: Mapping[str, Any], winner: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if winner is None:
+        return None
+    objective = card["objectives"][0]["name"]
+    facts = {name: winner[name] for name in ("trial", "architecture", "metrics")}
+    return {**facts, "value": winner["objectives"][objective], "objective": objective}
 
 
 def trial_records(root: Path | str, search_id: str) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -135,9 +136,9 @@ class ControllerHost:
         self.root = Path(root)
         self._open: dict[str, OpenSearch] = {}
 
-    def ping(self) -> bool:
-        """Answer when the process is up and its imports are done."""
-        return True
+    def pid(self) -> int:
+        """The process id."""
+        return os.getpid()
 
     def resolve(self, spec: Mapping[str, Any], task_hash: str) -> dict[str, Any]:
         """The card of a complete, checked search (see ``resolve.resolve``)."""

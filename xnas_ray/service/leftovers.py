@@ -13,13 +13,14 @@ from typing import Any
 from xnas_ray.messages import SearchState
 from xnas_ray.service.archive import best_trials, living_writer, trial_records
 from xnas_ray.service.reports import WEIGHTS_FILE
-from xnas_ray.store.compaction import KEEP_S, folders
+from xnas_ray.store.compaction import KEEP_S
 from xnas_ray.store.fence import current_writer
 from xnas_ray.store.ids import is_search_id
 from xnas_ray.store.layout import Layout
 from xnas_ray.store.parts import PartFile, list_parts
 from xnas_ray.store.reader import last_of, search_rows
 from xnas_ray.store.writer import StoreWriter
+from xnas_ray.training.checkpoint import CHECKPOINT_NAME
 
 YOUNG_S = 3600.0
 """What is younger may belong to a search that is being submitted."""
@@ -178,7 +179,7 @@ def _temporary(layout: Layout) -> Iterator[Leftover]:
 
 
 def _replaced_parts(layout: Layout, now_s: float) -> Iterator[Leftover]:
-    for _, folder in folders(layout, None):
+    for _, folder in layout.folders():
         parts = set(list_parts(folder))
         for merged in [part for part in parts if part.level]:
             footer = PartFile(folder / str(merged)).footer

@@ -146,8 +146,12 @@ class WorkerActor:
             checkpoint_every_s=float(settings.get("checkpoint_every_s", 30.0)),
         )
 
-    def ready(self) -> int:
-        """The process id, once everything is imported."""
+    def ready(self) -> bool:
+        """Answer once everything is imported."""
+        return True
+
+    def pid(self) -> int:
+        """The process id."""
         return os.getpid()
 
     def submit(self, assignment: Assignment) -> None:
@@ -211,9 +215,9 @@ class ActorWorker:
         self.node_id = node_id
         self._handle = handle
 
-    async def ready(self) -> int:
-        """Wait until the process is up; returns its pid."""
-        return await self._handle.ready.remote()
+    async def ready(self) -> None:
+        """Wait until the process is up."""
+        await self._handle.ready.remote()
 
     async def ended(self) -> None:
         """Return, or raise one of ``DIED``, when the process has ended."""

@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from xnas_ray.errors import StoreError, StoreFullError, StoreLockedError
 from xnas_ray.store import schema
-from xnas_ray.store.layout import EXPLANATIONS, Layout
 from xnas_ray.store.parts import Footer, Part, PartFile, concat, distinct, encode, list_parts
 from xnas_ray.store.publisher import Publisher
 
@@ -22,7 +21,6 @@ KEEP_S = 600.0
 """How long replaced parts stay, for readers that have listed them already."""
 
 _MOST_BYTES = 256 << 20
-_PARTITIONED = ("trials", "log", "curves")
 
 
 @dataclass(slots=True)
@@ -56,18 +54,17 @@ class Compactor:
     def __init__(self, publisher: Publisher) -> None:
         """Know no footer."""
         self._publisher = publisher
-        self._layout = publisher.layout
         self._footers: dict[Path, Footer] = {}
 
     def compact(self, search_id: str | None, now_s: float, *, whole: bool) -> CompactionReport:
         """Compact the tables of one search, or all; see ``StoreWriter.compact``."""
         report = CompactionReport()
-        for table, folder in folders(self._layout, search_id):
+        for table, folder in self._publisher.layout.folders(search_id):
             try:
                 self._compact_folder(folder, schema.table_of(table), now_s, whole, report)
             except (StoreFullError, StoreLockedError):
                 raise
-            except (StoreError, pa.ArrowException) as error:  # one damaged part must not stop the others
+            except (StoreError, pa.ArrowException, OSError) as error:  # one bad folder must not stop the others
                 report.problems.append(f"{folder}: {error}")
         return report
 
@@ -148,12 +145,3 @@ class Compactor:
         self._publisher.sync(folder)
         self._footers[folder / str(merged)] = Footer(schema.SCHEMA_VERSION, replaces, now_s)
         return merged
-
-
-def folders(layout: Layout, search_id: str | None) -> list[tuple[str, Path]]:
-    """Folders of parts with the names of their tables: those of one search, or every one of the store."""
-    tables = [*_PARTITIONED, *(f"{EXPLANATIONS}/{kind}" for kind in layout.explanation_kinds())]
-    if search_id is not None:
-        return [(table, layout.table(table, search_id)) for table in tables]
-    found = [(table, layout.table(table, one)) for table in tables for one in layout.search_ids(table)]
-    return [*found, ("searches", layout.table("searches"))]

@@ -20,6 +20,7 @@ from pathlib import Path
 from xnas_ray.errors import StoreFullError, StoreLockedError
 from xnas_ray.store.files import Files, write_whole
 from xnas_ray.store.layout import Layout
+from xnas_ray.store.parts import list_parts
 
 STALE_S = 30.0
 """A writer whose heartbeat is older counts as dead."""
@@ -111,6 +112,11 @@ def _epochs(layout: Layout) -> list[int]:
     return []
 
 
+def _highest_of_parts(layout: Layout) -> int:
+    """The highest epoch that wrote a part: no epoch may come twice, even if somebody removed the writers' files."""
+    return max((part.epoch for _, folder in layout.folders() for part in list_parts(folder)), default=0)
+
+
 def _read(layout: Layout, epoch: int) -> WriterRecord:
     with layout.writer_file(epoch).open("rb") as file:  # opening makes NFS fetch the time of the heartbeat anew
         heartbeat_s = os.fstat(file.fileno()).st_mtime
@@ -154,25 +160,28 @@ class Fence:
             holder = current_writer(layout)
             if holder is not None and not take_over and holder.holds(clock()):
                 raise _locked(layout, holder, clock())
-            fence = cls(layout, 1 + (holder.epoch if holder else 0), clock, files)
+            fence = cls(layout, 1 + (holder.epoch if holder else _highest_of_parts(layout)), clock, files)
             with contextlib.suppress(FileExistsError):  # another one was faster: look again
                 fence._claim()
                 break
         try:
-            files.make_folder(layout.temporary_of(fence.epoch))
-            fence.verify()  # a taker who missed the new folder is seen here; one who comes later sees the folder
-            fence._shut_out_older()
-        except OSError:
+            fence._settle()
+        except (OSError, StoreFullError):
             with contextlib.suppress(OSError):
                 files.remove(layout.writer_file(fence.epoch))
             raise
         return fence
 
     def _claim(self) -> None:
-        path = self._layout.writer_file(self.epoch)
-        write_whole(self._files, path, self._record(closed=False))
+        write_whole(self._files, self._layout.writer_file(self.epoch), self._record(closed=False))
+
+    def _settle(self) -> None:
+        """Make the claim durable, and shut the older writers out."""
         self._touch()
-        self._files.sync_folder(path.parent)
+        self._files.sync_folder(self._layout.writers)
+        self._files.make_folder(self._layout.temporary_of(self.epoch))
+        self.verify()  # a taker who missed the new folder is seen here; one who comes later sees the folder
+        self._shut_out_older()
 
     def _record(self, *, closed: bool) -> memoryview:
         record = {"process": asdict(Process.current()), "opened_at": self._clock(), "closed": closed}
@@ -200,8 +209,12 @@ class Fence:
 
         Raises:
             StoreLockedError: another one took over; this one must never write again.
+            StoreFullError: that cannot be seen.
         """
-        newer = max(_epochs(self._layout), default=0)
+        try:
+            newer = max(_epochs(self._layout), default=0)
+        except OSError as error:
+            raise StoreFullError(f"cannot see who writes {self._layout.root}: {error}.", field="store") from error
         if newer > self.epoch:
             raise StoreLockedError(
                 f"fenced: writer {self.epoch} of {self._layout.root} was replaced by writer {newer}.",

@@ -11,6 +11,7 @@ from xnas_ray.store.ids import is_search_id
 
 SEARCH_PREFIX = "search_id="
 EXPLANATIONS = "explanations"
+PARTITIONED = ("trials", "log", "curves")
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _HASH = re.compile(r"[0-9a-f]{8,128}")
 
@@ -52,6 +53,14 @@ class Layout:
         """Kinds of explanations that the store has, sorted."""
         folder = self.root / EXPLANATIONS
         return sorted(path.name for path in folder.glob("*") if _KIND.fullmatch(path.name))
+
+    def folders(self, search_id: str | None = None) -> list[tuple[str, Path]]:
+        """Folders of parts with the names of their tables: those of one search, or every one of the store."""
+        tables = [*PARTITIONED, *(f"{EXPLANATIONS}/{kind}" for kind in self.explanation_kinds())]
+        if search_id is not None:
+            return [(table, self.table(table, search_id)) for table in tables]
+        found = [(table, self.table(table, one)) for table in tables for one in self.search_ids(table)]
+        return [*found, ("searches", self.table("searches"))]
 
     # ---- files ----------------------------------------------------------------------------------------------------
 

