@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ TASKS = Path(__file__).parent / "system" / "tasks"
 
 @pytest.fixture(scope="session")
 def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A local Ray with 4 CPUs and 2 pretended GPUs, protected by a token; its address."""
+    """A local Ray with 16 CPUs and 2 GPUs, all pretended, protected by a token; its address."""
     from xnas_ray.service.bring_up import start_local
 
-    with start_local(tmp_path_factory.mktemp("ray"), cpus=4, gpus=2) as cluster:
+    with start_local(tmp_path_factory.mktemp("ray"), cpus=16, gpus=2) as cluster:
         yield cluster.address
 
 
@@ -181,3 +181,99 @@ class _Written:
         )
         self.writer.append([row, *curve_rows(self.search_id, number, (1, 0), outcome.curve)])
         self.opened.tell(Told(position, outcome))
+
+
+# ---- the command line -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What one command line gave."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def xnas(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Printed]:
+    """Runs a command line in this process."""
+    from xnas_ray.cli import execute
+
+    monkeypatch.delenv("XNAS_STORE", raising=False)
+
+    def call(*arguments: object) -> Printed:
+        capsys.readouterr()
+        code = execute([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return Printed(code, printed.out, printed.err)
+
+    return call
+
+
+class FakeHead:
+    """A head without Ray: remembers the calls, answers from a script.
+
+    ``answers`` maps a method to its answer, an exception to raise, or a function of the arguments.
+    """
+
+    def __init__(self, **answers: Any) -> None:
+        self.answers = answers
+        self.calls: list[tuple[Any, ...]] = []
+
+    def call(self, method: str, *arguments: Any, timeout_s: float = 60.0) -> Any:
+        self.calls.append((method, *arguments))
+        answer = self.answers.get(method)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer(*arguments) if callable(answer) else answer
+
+
+@pytest.fixture
+def fake_head(monkeypatch: pytest.MonkeyPatch) -> FakeHead:
+    """The head that every client of this test finds."""
+    head = FakeHead()
+    monkeypatch.setattr("xnas_ray.client.connect_service", lambda root, address=None: head)
+    return head
+
+
+@pytest.fixture
+def live_status() -> dict[str, Any]:
+    """The status of a running search, as the head gives it."""
+    return {
+        "search_id": "01HF7YATZ8YGFNH8N1N46ZFA2K",
+        "name": "half done",
+        "state": "running",
+        "reason": "",
+        "task": "toy",
+        "controller": "random_search",
+        "priority": 1.0,
+        "counts": dict(asked=6, queued=1, running=2, completed=3, failed=1, cancelled=0, reused=1),
+        "budget": {"trials": 32, "gpu_hours": None, "wall_clock": None},
+        "running_s": 75.0,
+        "gpu_s": 0.0,
+        "workers": 2,
+        "best": {
+            "trial": 1,
+            "value": 97.2222,
+            "objective": "val_accuracy",
+            "architecture": "|nor_conv_3x3~0|+|none~0|none~1|+|none~0|none~1|skip_connect~2|",
+            "metrics": {"val_accuracy": 97.2222},
+        },
+        "running": [
+            {"trial": n, "worker": f"w-{n}", "attempt": 1, "seconds": 3.0, "epoch": 2, "last": {"epoch": 2, "lr": 0.1}}
+            for n in (4, 5)
+        ],
+        "recent": [
+            {
+                "trial": n,
+                "status": "completed",
+                "metrics": {"val_accuracy": 90.0 + n},
+                "architecture": "|none~0|",
+                "duration_s": 61.0,
+            }
+            for n in range(4)
+        ],
+        "stale_reports": 0,
+        "executions": 5,
+    }

@@ -12,11 +12,12 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from xnas_ray.errors import SearchNotFoundError, ServiceError, SpecError, StoreLockedError, XnasError
-from xnas_ray.messages import PROTOCOL_VERSION, SearchState
-from xnas_ray.spec_flags import SPEC_FLAGS
+from xnas_ray.errors import SearchNotFoundError, SpecError, StoreLockedError
+from xnas_ray.messages import PROTOCOL_VERSION
+from xnas_ray.service.connection import CALL_TIMEOUT_S, RemoteHead, Service, connect_service
+from xnas_ray.spec_forms import as_spec, dotted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 STORE_VARIABLE = "XNAS_STORE"
 DEFAULT_STORE = "results"
-CALL_TIMEOUT_S = 60.0
 SUBMIT_TIMEOUT_S = 600.0
 STOP_TIMEOUT_S = 120.0
 WAIT_SLICE_S = 10.0
@@ -34,77 +34,12 @@ Status = dict[str, Any]
 """Where a search stands; see ``service.archive.stored_status`` for the keys."""
 
 
-class Service(Protocol):
-    """The head of a running service, however it is reached."""
-
-    def call(self, method: str, *arguments: Any, timeout_s: float = CALL_TIMEOUT_S) -> Any:
-        """The answer of one of the head's methods.
-
-        Raises:
-            ServiceError: it does not answer in time, or has ended.
-            XnasError: what the method raised.
-        """
-
-
-class RemoteHead:
-    """A head that is a Ray actor.
-
-    Args:
-        handle: of the actor.
-    """
-
-    def __init__(self, handle: Any) -> None:
-        """Hold the actor."""
-        self._handle = handle
-
-    def call(self, method: str, *arguments: Any, timeout_s: float = CALL_TIMEOUT_S) -> Any:
-        """See ``Service.call``."""
-        import ray
-        from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
-
-        try:
-            return ray.get(getattr(self._handle, method).remote(*arguments), timeout=timeout_s)
-        except RayTaskError as error:
-            if isinstance(error.cause, XnasError):
-                raise error.cause from None
-            raise
-        except GetTimeoutError:
-            raise ServiceError(f"the service did not answer {method} within {timeout_s:.0f} s.") from None
-        except RayActorError as error:
-            raise ServiceError(
-                f"the service ended: {error}", fix="Start it again: unfinished searches go on where they stopped."
-            ) from None
-
-
 def store_root(root: Path | str | None = None) -> tuple[Path, str]:
     """The store and where its name comes from: the argument, ``XNAS_STORE``, or the default ``./results``."""
     if root is not None:
         return Path(root).expanduser(), "argument"
     named = os.environ.get(STORE_VARIABLE, "").strip()
     return (Path(named).expanduser(), STORE_VARIABLE) if named else (Path(DEFAULT_STORE), "default")
-
-
-def connect_service(root: Path, address: str | None = None) -> Service:
-    """The service of a store.
-
-    Args:
-        root: folder of the store.
-        address: of its Ray cluster; None reads what the service wrote into the store.
-
-    Raises:
-        ServiceError: none runs, or it cannot be reached; says what to do.
-    """
-    from xnas_ray.service import bring_up
-
-    if address is not None:
-        import ray
-
-        bring_up.set_environment(root)
-        try:
-            ray.init(address, namespace="xnas", ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ServiceError(f"no Ray cluster answers at {address}: {error}", field="address") from error
-    return RemoteHead(bring_up.connect(root))
 
 
 class Client:
@@ -317,46 +252,6 @@ class SearchHandle:
         return export_trial(self.client.root, self.id, trial, Path(folder))
 
 
-# ---- specifications --------------------------------------------------------------------------------------------------
-
-
-def dotted(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword overrides as dotted names: ``trials`` is ``budget.trials``, ``budget__trials`` too."""
-    names = {flag.alias: flag.name for flag in SPEC_FLAGS if flag.alias}
-    found: dict[str, Any] = {}
-    for name, value in overrides.items():
-        whole = name in ("space", "controller") and not isinstance(value, str)
-        found[name if whole else names.get(name, name.replace("__", "."))] = value
-    return found
-
-
-def as_spec(
-    spec: SearchSpec | Path | str | Mapping[str, Any], overrides: Mapping[str, Any] | None = None
-) -> SearchSpec:
-    """A checked specification from any of its forms.
-
-    A task that a TOML file gives as ``.``, ``./…`` or ``../…`` is relative to that file.
-
-    Args:
-        spec: a specification, the path of a TOML file, or nested mappings.
-        overrides: dotted names to values that win.
-
-    Raises:
-        SpecError: it is malformed; names the field.
-    """
-    from xnas_ray.spec import SearchSpec
-
-    if isinstance(spec, (str, Path)):
-        path = Path(spec)
-        found = SearchSpec.from_toml(path, overrides)
-        beside_file = found.task == "." or found.task.startswith(("./", "../"))
-        if beside_file and "task" not in (overrides or {}):
-            found = found.model_copy(update={"task": str((path.parent / found.task).resolve())})
-        return found
-    given = spec.model_dump(exclude_unset=True) if isinstance(spec, SearchSpec) else spec
-    return SearchSpec.from_mapping(given, overrides)
-
-
 # ---- here, without a service -----------------------------------------------------------------------------------------
 
 
@@ -440,8 +335,3 @@ def run_local(
             follow(handle)
         handle.wait()
     return SearchHandle(Client(client.root), handle.id)
-
-
-def is_ended(status: Mapping[str, Any]) -> bool:
-    """Whether no trial of the search runs or will run."""
-    return SearchState(status["state"]).ended

@@ -171,14 +171,15 @@ def real_run(draws: np.ndarray, workers: int = REAL_WORKERS) -> dict[str, float]
 
 def report_simulated(arguments: argparse.Namespace) -> bool:
     """Print one table; returns whether every asynchronous run reaches the target."""
+    counts = {w: arguments.trials or min(TRIALS_PER_WORKER * w, MOST_TRIALS) for w in arguments.workers}
+    draws = draw(arguments.durations, max(counts.values()), arguments.seed)
     source = "log-normal, made up" if arguments.durations == "lognormal" else f"{TABLE}, column {COLUMN}"
     print(f"Simulated: {arguments.controller}, durations from {source}, commit {1000 * COMMIT_S:.0f} ms")
     header = f"{'workers':>7} {'trials':>7}  {'barrier':<8} {'busy':>6}  {'CPU ms a trial':>14} {'days':>7}"
     print(f"{header} {'simulated in':>12}")
     reached = True
-    for workers in arguments.workers:
-        trials = arguments.trials or min(TRIALS_PER_WORKER * workers, MOST_TRIALS)
-        durations_s = draw(arguments.durations, trials, arguments.seed)
+    for workers, trials in counts.items():
+        durations_s = draws[:trials]
         for generation in dict.fromkeys((None, BARRIER, workers)):
             found = simulated(arguments.controller, durations_s, workers, arguments.seed, generation)
             reached &= generation is not None or found["busy"] >= SIMULATED_TARGET
@@ -197,8 +198,8 @@ def report_real(arguments: argparse.Namespace) -> bool:
     reached = found["busy"] >= REAL_TARGET
     print(
         f"Real: {arguments.real_trials} trials on {found['workers']:.0f} workers, mean {REAL_MEAN_S} s: busy "
-        f"{found['busy']:.3f} (target at least {REAL_TARGET}: {'reached' if reached else 'MISSED'}), all workers up "
-        f"after {found['starting_s']:.1f} s, a trial takes {found['overhead_ms']:.1f} ms more than it sleeps"
+        f"{found['busy']:.3f} (target at least {REAL_TARGET}: {'reached' if reached else 'MISSED'}) once all have begun, "
+        f"{found['starting_s']:.1f} s after the first proposal; a trial takes {found['overhead_ms']:.1f} ms more than it sleeps"
     )
     return reached
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ class Service:
         from xnas_ray.tasks.bundle import bundle_task
 
         info = bundle_task(TASKS / task, self.root)
-        given = {"task": task, "seed": 1, "resources": {"cpus": 1}, **spec}
+        given = {"task": task, "seed": 1, "resources": {"cpus": 1, "workers": 2}, **spec}
         return self.call("submit", 1, SearchSpec.from_mapping(given).to_json(), info.hash, key)
 
     def wait(self, search_id: str, timeout_s: float = 90) -> dict[str, Any]:
@@ -53,16 +54,32 @@ class Service:
 @pytest.fixture
 def service(ray_cluster: str, root: Path) -> Iterator[Callable[..., Service]]:
     """Makes services; they are stopped at the end of the test."""
-    import ray
-
     made: list[Service] = []
 
     def make(**settings: Any) -> Service:
         settings.setdefault("scheduler", SchedulerConfig(backoff_s=(0.1,), kill_after_s=2.0))
-        made.append(Service(root, HeadSettings(nodes_every_s=0.5, **settings)))
+        made.append(Service(root, HeadSettings(nodes_every_s=0.5, cpus_per_node=4, **settings)))
         return made[-1]
 
     yield make
     for one in made:
-        one.call("stop", False)
-        ray.kill(one.head, no_restart=True)
+        end(one)
+
+
+@pytest.fixture(scope="session")
+def shared_service(ray_cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service for all tests that leave it in one piece."""
+    scheduler = SchedulerConfig(backoff_s=(0.1,), kill_after_s=2.0)
+    settings = HeadSettings(nodes_every_s=0.5, cpus_per_node=4, scheduler=scheduler)
+    one = Service(tmp_path_factory.mktemp("shared"), settings)
+    yield one
+    end(one)
+
+
+def end(service: Service) -> None:
+    """Stop a service that may have been stopped or killed by its test."""
+    import ray
+
+    with contextlib.suppress(ray.exceptions.RayActorError):
+        service.call("stop", False)
+        ray.kill(service.head, no_restart=True)

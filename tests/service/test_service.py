@@ -12,7 +12,7 @@ import pytest
 import ray
 
 from xnas_ray.errors import SearchNotFoundError, SpecError, TaskError, TransitionError, UnknownNameError
-from xnas_ray.service.bring_up import TOKEN, read_endpoint
+from xnas_ray.service.bring_up import read_endpoint
 from xnas_ray.service.remote import store_tag
 from xnas_ray.service.verify import verify
 from xnas_ray.store import load_trials
@@ -59,11 +59,12 @@ def check_exactly_once(root: Path, search_id: str, trials: int) -> Any:
     return frame
 
 
-def test_searches_side_by_side_share_by_priority_and_end_complete(service, root) -> None:
-    one = service()
-    assert (root / TOKEN).stat().st_mode & 0o777 == 0o600 or not (root / TOKEN).exists()
-    big = one.submit("steps", budget={"trials": 150}, priority=3, seed=1)
-    small = one.submit("steps", budget={"trials": 150}, priority=1, seed=2, controller="regularized_evolution")
+def test_searches_side_by_side_share_by_priority_and_end_complete(shared_service) -> None:
+    one, root = shared_service, shared_service.root
+    big = one.submit("steps", budget={"trials": 150}, priority=3, seed=1, resources={"cpus": 1})
+    small = one.submit(
+        "steps", budget={"trials": 150}, priority=1, seed=2, controller="regularized_evolution", resources={"cpus": 1}
+    )
     assert one.wait(big)["state"] == "finished"
     one.call("cancel", small)
     assert one.wait(small)["state"] == "cancelled"
@@ -77,14 +78,13 @@ def test_searches_side_by_side_share_by_priority_and_end_complete(service, root)
 
     assert seconds(frame) / seconds(other) == pytest.approx(3, rel=0.2)
     assert set(other["status"]) <= {"completed", "cancelled"}
-    endpoint = read_endpoint(root)
-    assert endpoint["epoch"] == 1
+    assert read_endpoint(root)["epoch"] == one.call("info")["epoch"] == 1
 
 
-def test_pause_resume_extend_reuse_and_idempotent_submit(service, root) -> None:
-    one = service()
-    search = one.submit("steps", budget={"trials": 1000}, key="again", resources={"cpus": 1, "workers": 2})
-    assert one.submit("steps", budget={"trials": 1000}, key="again", resources={"cpus": 1, "workers": 2}) == search
+def test_pause_resume_extend_reuse_and_idempotent_submit(shared_service) -> None:
+    one, root = shared_service, shared_service.root
+    search = one.submit("steps", budget={"trials": 1000}, key="again")
+    assert one.submit("steps", budget={"trials": 1000}, key="again") == search
     until(lambda: one.status(search)["counts"]["completed"] >= 5)
     one.call("pause", search, True)
     until(lambda: one.status(search)["state"] == "paused" and one.status(search)["counts"]["running"] == 0)
@@ -118,11 +118,9 @@ def test_pause_resume_extend_reuse_and_idempotent_submit(service, root) -> None:
         one.call("extend", search, 10)
 
 
-def test_bad_candidates_fail_alone_and_workers_live_on(service, root) -> None:
-    one = service(hosts=1)
-    search = one.submit(
-        "moody", budget={"trials": 40}, retries=1, timeout_s=3.0, space={"name": "nasbench201"}, seed=3
-    )
+def test_bad_candidates_fail_alone_and_workers_live_on(shared_service) -> None:
+    one, root = shared_service, shared_service.root
+    search = one.submit("moody", budget={"trials": 40}, retries=1, timeout_s=3.0, space={"name": "nasbench201"}, seed=3)
     seen = one.wait(search, 150)
     frame = load_trials(root, search)
     kinds = set(frame["failure_kind"].dropna())
@@ -203,15 +201,3 @@ def test_a_task_whose_code_is_broken_is_a_task_error(shared_service, tmp_path) -
     spec = SearchSpec.from_mapping({"task": "broken"}).to_json()
     with pytest.raises(TaskError, match=r"problem\.py"):
         shared_service.call("submit", 1, spec, info.hash, None)
-
-
-@pytest.fixture(scope="module")
-def shared_service(ray_cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """One service for requests that are refused."""
-    from conftest import Service
-    from xnas_ray.service.settings import HeadSettings
-
-    one = Service(tmp_path_factory.mktemp("shared"), HeadSettings())
-    yield one
-    one.call("stop", False)
-    ray.kill(one.head, no_restart=True)

@@ -181,7 +181,7 @@ def test_bytes_are_durable_before_the_name_and_the_name_before_the_answer(
 def test_kill_9_at_random_moments(make: SimpleNamespace, tmp_path: Path) -> None:
     draw, script = random.Random(11), Path(__file__).parent / "killed_writer.py"
     acknowledged: list[int] = []
-    rounds = 6
+    rounds = 4
     for _ in range(rounds):
         command = [sys.executable, str(script), str(tmp_path), make.search_id(0)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -102,7 +102,7 @@ def test_threads_append_while_others_commit(make: SimpleNamespace, tmp_path: Pat
     assert frame["seq"].is_unique and frame["seq"].is_monotonic_increasing
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["commit", "compact", "whole", "delete", "reopen"]), st.integers(0, 4)),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MAX_WIDTH = 80
 MAX_ERROR_CHARS = 4000
+MOST_KEPT = 26  # width that a column keeps while a wider one is cut: that of a search id
 _UNLIMITED = 100_000
 
 _debug = False
@@ -120,7 +121,9 @@ def console(width: int | None = None) -> Console:
 def table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], *, limit: int | None = None, header: bool = True
 ) -> Table:
-    """A table without lines; numbers are set right, cells are cut to the width of the terminal, never wrapped.
+    """A table without lines; numbers are set right, nothing is wrapped.
+
+    Where the terminal is too narrow the widest column is cut first.
 
     Args:
         columns: their titles.
@@ -132,14 +135,23 @@ def table(
     from rich.text import Text
 
     given = [list(row) for row in rows]
+    cells = [["" if cell is None else shown(cell, limit) for cell in row] for row in given]
+    widths = [max(map(len, column)) for column in zip([clean(title) for title in columns], *cells, strict=True)]
     drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=header, header_style="bold")
     for index, title in enumerate(columns):
         numeric = any(isinstance(r[index], (int, float)) for r in given) and all(
             r[index] is None or isinstance(r[index], (int, float)) for r in given
         )
-        drawn.add_column(Text(clean(title)), justify="right" if numeric else "left", no_wrap=True, overflow="ellipsis")
-    for row in given:
-        drawn.add_row(*(Text("" if cell is None else shown(cell, limit)) for cell in row))
+        least = None if widths[index] == max(widths) else min(widths[index], MOST_KEPT)
+        drawn.add_column(
+            Text(clean(title)),
+            justify="right" if numeric else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            min_width=least,
+        )
+    for row in cells:
+        drawn.add_row(*map(Text, row))
     return drawn
 
 

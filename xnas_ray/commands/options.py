@@ -26,7 +26,7 @@ SearchId = Annotated[
 Timeout = Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help="Give up after that long.")]
 SpecFile = Annotated[
     Path | None,
-    typer.Argument(metavar="[SPEC.toml]", help="The search; without a file the flags say it all."),
+    typer.Argument(metavar="SPEC.toml", help="The search; without a file the flags say it all."),
 ]
 
 

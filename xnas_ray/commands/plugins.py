@@ -15,9 +15,7 @@ from xnas_ray.commands.application import app, command
 from xnas_ray.commands.console import note, say, say_json, say_table
 from xnas_ray.commands.options import AsJson, SpecFile, spec_source
 
-Pattern = Annotated[
-    str, typer.Argument(metavar="[PATTERN]", help="A shell pattern such as 'nas*'.", show_default=False)
-]
+Pattern = Annotated[str, typer.Argument(metavar="PATTERN", help="A shell pattern such as 'nas*'.", show_default=False)]
 
 
 # ---- validate -------------------------------------------------------------------------------------------------------
@@ -30,8 +28,8 @@ def validate(spec: SpecFile = None, as_json: AsJson = False, *, overrides: dict[
     Every name is looked up, the task's files are imported, its data are loaded for their shapes, and a controller is
     constructed. What is printed is TOML that reproduces the search; a missing seed is drawn.
     """
-    from xnas_ray.client import as_spec
     from xnas_ray.service.resolve import resolve
+    from xnas_ray.spec_forms import as_spec
     from xnas_ray.tasks.bundle import bundle_task
     from xnas_ray.tasks.loading import find_task
 

@@ -39,7 +39,7 @@ CHANGEABLE = (*BUDGETS, "resources.workers")
 )
 def run(
     target: Annotated[
-        str | None, typer.Argument(metavar="[SPEC.toml|ID]", help="A TOML file; with --resume a search or a file.")
+        str | None, typer.Argument(metavar="SPEC.toml|ID", help="A TOML file; with --resume a search or a file.")
     ] = None,
     root: Root = None,
     resume: Annotated[
@@ -117,7 +117,7 @@ class Signals:
 
 def new_spec(target: str | None, overrides: Mapping[str, Any]) -> SearchSpec:
     """The specification of a new search; what is wrong with it or its task's name is found before Ray starts."""
-    from xnas_ray.client import as_spec
+    from xnas_ray.spec_forms import as_spec
     from xnas_ray.tasks.loading import find_task
 
     spec = as_spec(spec_source(None if target is None else Path(target), overrides), overrides)
@@ -169,16 +169,16 @@ def resumable(store: Path, target: str | None, overrides: Mapping[str, Any]) -> 
 
 def stored_spec(store: Path, search_id: str, overrides: Mapping[str, Any]) -> SearchSpec:
     """The stored specification with the settings that may change."""
-    from xnas_ray.client import as_spec
     from xnas_ray.service.archive import stored_card
+    from xnas_ray.spec_forms import as_spec
 
     return as_spec(stored_card(store, search_id)["spec"], overrides)
 
 
 def _is_of(store: Path, search_id: str, path: Path) -> bool:
     """Whether a stored search was made from this file: it has every value of it, what may change later excepted."""
-    from xnas_ray.client import as_spec
     from xnas_ray.service.archive import stored_card
+    from xnas_ray.spec_forms import as_spec
 
     given = as_spec(path).model_dump(mode="json", exclude_unset=True, exclude={"budget", "resources"})
     return _contains(stored_card(store, search_id)["spec"], given)
@@ -211,7 +211,11 @@ def _follow(handle: SearchHandle, interval: float | None, signals: Signals) -> S
     from xnas_ray.commands.view import follow
 
     say(f"search {handle.id} in {handle.client.root}")
-    return follow(handle, interval_s=interval, stopping=lambda: signals.requested)
+    try:
+        return follow(handle, interval_s=interval, stopping=lambda: signals.requested)
+    except KeyboardInterrupt:
+        note(f"stopped; go on with: {resume_line(handle)}")
+        raise
 
 
 def _stop(handle: SearchHandle) -> None:

@@ -44,7 +44,7 @@ def submit(
     Prints the search's id. The task folder travels with it: what is changed there later changes nothing. Precedence
     of settings: flag, TOML file, problem.py, default.
     """
-    from xnas_ray.client import as_spec
+    from xnas_ray.spec_forms import as_spec
 
     checked = as_spec(spec_source(spec, overrides), overrides)
     handle = client_of(root).submit(checked, idempotency_key=key)

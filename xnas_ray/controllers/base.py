@@ -69,19 +69,14 @@ class Controller(ABC):
         objectives: what is optimised, the first one the most important.
         seed: of every random number of the search.
         horizon: fidelity and shapes of the candidates.
-        **params: settings of the subclass, as in the specification's ``controller.params``.
 
     Attributes:
         pending: candidates that were asked and have not ended, by trial number; in no particular order.
         outcomes: what was told, completed and failed, in that order.
     """
 
-    def __init__(
-        self, space: Space, objectives: Sequence[Goal], *, seed: int, horizon: Horizon | None = None, **params: Any
-    ) -> None:
+    def __init__(self, space: Space, objectives: Sequence[Goal], *, seed: int, horizon: Horizon | None = None) -> None:
         """Start without any knowledge."""
-        if params:
-            raise TypeError(f"unknown parameters {sorted(params)}")
         if not objectives:
             raise ControllerError("a controller needs at least one objective.", field="objectives")
         self.space = space

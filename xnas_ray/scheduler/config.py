@@ -21,7 +21,9 @@ class SchedulerConfig:
         buffer_waste: candidates are proposed ahead when a worker would otherwise wait for a proposal for more than
             this share of its time.
         start_attempts: workers that may die one after the other while starting on a node before it gets a rest.
-        start_rest_s: the first rest of such a node; it doubles.
+        start_rest_s: the first rest of such a node; it doubles, up to 64 times.
+        turn_s: a shape that can only have the place of others gets a turn when they are so far ahead, in seconds of
+            the whole cluster over priority.
     """
 
     max_running_searches: int = 8
@@ -35,3 +37,4 @@ class SchedulerConfig:
     buffer_waste: float = 0.01
     start_attempts: int = 5
     start_rest_s: float = 30.0
+    turn_s: float = 60.0

@@ -72,5 +72,5 @@ class Controllers:
         if search is None or search.outstanding == 0:
             return
         search.outstanding -= 1
-        search.asked_at.popleft()
-        search.exhausted = True
+        _, told = search.asked_at.popleft()
+        search.exhausted = told == search.told  # otherwise it answers for a past: ask again

@@ -14,6 +14,7 @@ from xnas_ray.scheduler.nodes import Shape
 from xnas_ray.scheduler.records import Search
 
 FIRST_ESTIMATE_S = 1.0
+SHORTEST_S = 1e-6
 CREDIT_ROUNDS = 2.0
 
 
@@ -35,9 +36,10 @@ class FairShare:
 
     @staticmethod
     def stride(search: Search, share: float, seconds: float | None = None) -> float:
-        """By how much a dispatch moves the pass."""
-        estimate = search.trial_s if search.trial_s is not None else FIRST_ESTIMATE_S
-        return (estimate if seconds is None else seconds) * share / search.config.priority
+        """By how much a trial of that many seconds, or of the search's recent trial time, moves the pass."""
+        if seconds is None:
+            seconds = search.trial_s if search.trial_s is not None else FIRST_ESTIMATE_S
+        return max(seconds, SHORTEST_S) * share / search.config.priority
 
     def charge(self, search: Search, share: float) -> float:
         """Charge a dispatch by the search's recent trial time; returns the charge."""

@@ -8,131 +8,150 @@ from xnas_ray import messages as m
 from xnas_ray.messages import SearchState
 from xnas_ray.scheduler.alarms import AlarmKind
 from xnas_ray.scheduler.core import Core
-from xnas_ray.scheduler.lifecycle import Lifecycle
-from xnas_ray.scheduler.records import Node, Search, Shape, Worker, WorkerState
+from xnas_ray.scheduler.nodes import Node, Shape, Worker, WorkerState
+from xnas_ray.scheduler.records import GangState, Search
+from xnas_ray.scheduler.searches import Searches
+from xnas_ray.scheduler.workers import Workers
 
 
-@dataclass
+@dataclass(slots=True)
 class Reservation:
-    """Places of a gang on chosen nodes; resources are held once the job runs."""
+    """Places of a gang on chosen nodes.
+
+    Attributes:
+        places: number of workers by node.
+        hurry_s: when patience with what runs there is over.
+        held: what the job holds once it runs: the node and its share of each GPU, one entry a worker.
+        started_s: when the job was started, None before.
+    """
 
     places: dict[str, int]
-    held: list[tuple[str, tuple[tuple[int, float], ...]]] = field(default_factory=list)
+    hurry_s: float
+    held: list[tuple[Node, tuple[tuple[int, float], ...]]] = field(default_factory=list)
     started_s: float | None = None
 
 
 class Gangs:
     """Reserves, clears and holds the places of gang-scheduled jobs."""
 
-    def __init__(self, core: Core, lifecycle: Lifecycle) -> None:
+    def __init__(self, core: Core, searches: Searches, workers: Workers) -> None:
         """Work on the shared state."""
         self.core = core
-        self.lifecycle = lifecycle
+        self.searches = searches
+        self.workers = workers
         self.reservations: dict[str, Reservation] = {}
 
     def plan(self) -> None:
-        """Reserve for gangs that wait, start those whose places are free, give up places that nobody wants."""
-        for search_id in list(self.reservations):
-            search = self.core.searches.get(search_id)
-            if search is None or search.gang not in ("waiting", "running") or self._broken(search_id, search):
+        """Give up places that nobody wants, reserve for gangs that wait, start those whose places are free."""
+        for search_id, reservation in list(self.reservations.items()):
+            if reservation.started_s is None and self._broken(self.core.searches[search_id], reservation):
                 self._release(search_id)
-        for search in self.core.searches.values():
-            if search.gang == "waiting" and search.state == SearchState.RUNNING:
-                if search.search_id not in self.reservations:
-                    self._reserve(search)
+        for search in self.core.running.values():
+            if search.gang != GangState.WAITING or search.state != SearchState.RUNNING:
+                continue
+            if search.gang_tried == self.core.pool.version:
+                continue  # nothing that matters has changed since the last look
+            if search.search_id not in self.reservations:
+                self._reserve(search)
+            if search.search_id in self.reservations:
                 self._start(search)
+            search.gang_tried = self.core.pool.version
 
-    def _broken(self, search_id: str, search: Search) -> bool:
-        """Whether a reserved node has left, or the search no longer runs, before its job began."""
-        waiting = search.gang == "waiting"
-        gone = any(node not in self.core.pool.nodes for node in self.reservations[search_id].places)
-        return waiting and (gone or search.state != SearchState.RUNNING)
+    def _broken(self, search: Search, reservation: Reservation) -> bool:
+        nodes = self.core.pool.nodes
+        unusable = any(n not in nodes or nodes[n].claimed_by != search.search_id for n in reservation.places)
+        return unusable or search.state != SearchState.RUNNING or search.gang != GangState.WAITING
 
     def _reserve(self, search: Search) -> None:
-        shape, count = search.shape, search.config.gang_workers
+        """Choose the nodes on which the fewest trials are in the way, and drain what is in the way there."""
+        pool, shape, count = self.core.pool, search.shape, search.config.gang_workers
         offers = []
-        for node in self.core.pool.nodes.values():
+        for node in pool.nodes.values():
             if node.draining or node.claimed_by is not None:
                 continue
-            places = node.after(self._workers(node)).places(shape, count)
+            workers = pool.workers_of(node)
+            places = node.after(workers).places(shape, count)
             if places:
-                busy = sum(1 for w in self._workers(node) if w.trials)
+                busy = sum(1 for w in workers if w.trials)
                 offers.append((busy / places, -places, node.node_id, places))
         chosen: dict[str, int] = {}
+        missing = count
         for _, _, node_id, places in sorted(offers):
-            if sum(chosen.values()) < count:
-                chosen[node_id] = min(places, count - sum(chosen.values()))
-        if sum(chosen.values()) < count:
+            if missing:
+                chosen[node_id] = min(places, missing)
+                missing -= chosen[node_id]
+        if missing:
             return
-        self.reservations[search.search_id] = Reservation(chosen)
+        hurry_s = self.core.now_s + self.core.config.gang_patience_s
+        self.reservations[search.search_id] = Reservation(chosen, hurry_s)
+        self.core.alarms.set(hurry_s, AlarmKind.GANG, search.search_id)
         for node_id, places in chosen.items():
-            node = self.core.pool.nodes[node_id]
-            node.claimed_by = search.search_id
-            for worker in self._victims(node, shape, places):
-                self.lifecycle.drain_worker(worker)
-        at_s = self.core.now_s + self.core.config.gang_patience_s
-        self.core.alarms.set(at_s, AlarmKind.GANG, search.search_id)
+            node = pool.nodes[node_id]
+            pool.claim(node, search.search_id, places)
+            for worker in self._in_the_way(node, shape, places):
+                self.workers.drain(worker)
 
-    def _victims(self, node: Node, shape: Shape, places: int) -> list[Worker]:
-        victims: list[Worker] = []
-        for worker in sorted(self._workers(node), key=lambda w: (len(w.trials), w.worker_id)):
-            if node.after(victims).places(shape, places) >= places:
+    def _in_the_way(self, node: Node, shape: Shape, places: int) -> list[Worker]:
+        """The fewest workers, those that are leaving and the idle ones first, without which the places are free."""
+        gone: list[Worker] = []
+        everybody = self.core.pool.workers_of(node)
+        for worker in sorted(everybody, key=lambda w: (w.stays, len(w.trials), w.worker_id)):
+            if worker.stays and node.after(gone).places(shape, places) >= places:
                 break
-            victims.append(worker)
-        return [w for w in victims if w.state in (WorkerState.STARTING, WorkerState.READY)]
+            gone.append(worker)
+        return [w for w in gone if w.stays]
 
     def _start(self, search: Search) -> None:
-        reservation = self.reservations.get(search.search_id)
-        if reservation is None:
+        reservation, pool = self.reservations[search.search_id], self.core.pool
+        places = [(pool.nodes[node_id], count) for node_id, count in reservation.places.items()]
+        if any(node.places(search.shape, count) < count for node, count in places):
             return
-        nodes = self.core.pool.nodes
-        if any(nodes[n].places(search.shape, count) < count for n, count in reservation.places.items()):
-            return
-        for node_id, count in reservation.places.items():
-            for _ in range(count):
-                reservation.held.append((node_id, nodes[node_id].take(search.shape)))
-            nodes[node_id].claimed_by = None
+        for node, count in places:
+            reservation.held.extend((node, node.take(search.shape)) for _ in range(count))
+            pool.unclaim(node)
         reservation.started_s = self.core.now_s
-        search.gang = "running"
-        self.core.pool.changed = True
+        search.gang = GangState.RUNNING
+        search.gpus_begin(len(reservation.held) * search.config.gpus, self.core.now_s)
         self.core.tell(m.StartGang(search.search_id, tuple(sorted(reservation.places.items()))))
 
     def hurry(self, search_id: str) -> None:
         """Patience is over: what still runs on the reserved nodes checkpoints and goes back to the queue."""
         reservation = self.reservations.get(search_id)
-        if reservation is None or reservation.started_s is not None:
+        if reservation is None or reservation.started_s is not None or reservation.hurry_s > self.core.now_s:
             return
         for node_id in reservation.places:
-            for worker in self._workers(self.core.pool.nodes[node_id]):
+            node = self.core.pool.nodes.get(node_id)
+            for worker in self.core.pool.workers_of(node) if node is not None else ():
                 if worker.state == WorkerState.DRAINING:
-                    for owner, number in list(worker.trials):
-                        search = self.core.searches[owner]
-                        self.lifecycle.stop(search, search.trials[number], checkpoint=True)
+                    self.workers.checkpoint(worker)
 
-    def ended(self, search: Search) -> None:
-        """A gang's job has ended: charge it and free its places."""
-        reservation = self.reservations.get(search.search_id)
-        if reservation is not None and reservation.started_s is not None:
-            seconds = self.core.now_s - reservation.started_s
-            workers = len(reservation.held)
-            search.gpu_s += seconds * workers * search.config.gpus
-            share = self.core.pool.share(search.shape) * workers
-            search.virtual_s += self.core.fair.stride(search, share, seconds)
+    def ended(self, event: m.GangEnded) -> None:
+        """A job has ended: its time is charged and its places are free.
+
+        One that was stopped without having finished waits again: for the end of a pause, or for a larger budget.
+        """
+        search = self.core.searches.get(event.search_id)
+        if search is None or search.gang not in (GangState.RUNNING, GangState.STOPPING):
+            self.core.stale(event.search_id)
+            return
+        reservation = self.reservations[search.search_id]
+        assert reservation.started_s is not None
+        seconds, workers = self.core.now_s - reservation.started_s, len(reservation.held)
+        search.gpus_end(workers * search.config.gpus, reservation.started_s, seconds)
+        search.virtual_s += self.core.fair.stride(search, self.core.pool.share(search.shape) * workers, seconds)
         self._release(search.search_id)
+        stopped = search.gang == GangState.STOPPING
+        search.gang = GangState.WAITING if stopped and not event.ok else GangState.DONE
+        if not event.ok and not stopped:
+            self.searches.end(search, SearchState.FAILED, event.reason)
 
     def _release(self, search_id: str) -> None:
-        reservation = self.reservations.pop(search_id, None)
-        if reservation is None:
-            return
-        search = self.core.searches.get(search_id)
-        for node_id, gpu in reservation.held:
-            node = self.core.pool.nodes.get(node_id)
-            if node is not None and search is not None:
-                node.release(search.shape, gpu)
-        for node in self.core.pool.nodes.values():
-            if node.claimed_by == search_id:
-                node.claimed_by = None
-        self.core.pool.changed = True
-
-    def _workers(self, node: Node) -> list[Worker]:
-        return [self.core.pool.workers[w] for w in sorted(node.workers)]
+        reservation = self.reservations.pop(search_id)
+        shape = self.core.searches[search_id].shape
+        for node, gpu in reservation.held:
+            node.release(shape, gpu)
+        for node_id in reservation.places:
+            reserved = self.core.pool.nodes.get(node_id)
+            if reserved is not None and reserved.claimed_by == search_id:
+                self.core.pool.unclaim(reserved)
+        self.core.pool.version += 1

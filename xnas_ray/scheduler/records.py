@@ -47,7 +47,7 @@ class Trial:
         begun_s: when its worker came to it, None while it waits behind another.
         charged: fair-share charge of the current attempt, in seconds.
         stop: ``""``, ``"cancel"`` or ``"checkpoint"`` once its worker was asked to stop it.
-        doomed: why it is to be cancelled as soon as its asked row is durable.
+        doomed: why it is to be cancelled once its asked row is durable, or its worker has stopped it.
         asked_s: when its proposal was asked for.
         story: its first and latest transitions, for error messages.
     """
@@ -121,7 +121,8 @@ class Search:
         assigned: trials that workers hold.
         holders: workers that hold at least one, with how many.
         outstanding: proposals asked for and not answered.
-        asked_at: when each of them was asked for.
+        asked_at: when each of them was asked for, and how many outcomes had been told by then.
+        told: outcomes that the controller was told.
         next_trial: number of the next proposal.
         exhausted: the controller had no candidate since the last tell.
         counted: finished trials of the budget.
@@ -138,6 +139,7 @@ class Search:
         virtual_s: its pass of the stride scheduling.
         stale_reports: reports that were dropped.
         gang: where the job of its gang stands.
+        gang_tried: version of the pool at which there was no place for it.
     """
 
     search_id: str
@@ -157,7 +159,8 @@ class Search:
     assigned: int = 0
     holders: dict[str, int] = field(default_factory=dict)
     outstanding: int = 0
-    asked_at: deque[float] = field(default_factory=deque)
+    asked_at: deque[tuple[float, int]] = field(default_factory=deque)
+    told: int = 0
     next_trial: int = 0
     exhausted: bool = False
     counted: int = 0
@@ -174,6 +177,7 @@ class Search:
     virtual_s: float = 0.0
     stale_reports: int = 0
     gang: GangState = GangState.NONE
+    gang_tried: int = -1
 
     def __post_init__(self) -> None:
         """The shape never changes."""

@@ -29,7 +29,7 @@ class Trials:
         search.next_trial += 1
         search.outstanding -= 1
         trial = Trial(number, Phase.PROPOSED, reusable=reusable)
-        trial.asked_s = search.asked_at.popleft()
+        trial.asked_s, _ = search.asked_at.popleft()
         trial.note(self.core.now_s, "proposed")
         search.trials[number] = trial
         search.proposed += 1
@@ -82,7 +82,7 @@ class Trials:
         trial.phase = Phase.ASSIGNED
         trial.worker_id = worker.worker_id
         trial.begun_s = None
-        trial.stop = ""
+        trial.stop = trial.doomed = ""
         trial.note(self.core.now_s, "assigned", worker.worker_id)
         worker.trials.append((search.search_id, trial.number))
         search.assigned += 1
@@ -140,6 +140,7 @@ class Trials:
             return
         assert trial.attempt is not None
         trial.stop = "checkpoint" if checkpoint else "cancel"
+        trial.doomed = "" if checkpoint else search.reason
         trial.note(self.core.now_s, "asked to stop", trial.stop)
         self.core.tell(m.StopTrial(trial.worker_id, search.search_id, trial.number, trial.attempt, checkpoint))
         if trial.begun_s is not None:
@@ -159,7 +160,7 @@ class Trials:
         """An attempt ended without a result: another follows, or the trial ends."""
         config = self.core.config
         if search.ending is not None or trial.stop == "cancel":
-            self.conclude(search, trial, TrialStatus.CANCELLED, search.reason, kind)
+            self.conclude(search, trial, TrialStatus.CANCELLED, trial.doomed or search.reason, kind)
             return
         if kind == FailureKind.PREEMPTED:
             self._again(search, trial, "requeued", kind, seconds, detail, wait_s=0.0)
@@ -223,7 +224,7 @@ class Trials:
         trial.note(self.core.now_s, "requeued", detail)
         trial.attempt = None
         if trial.stop == "cancel" or search.state == SearchState.DRAINING:
-            self.conclude(search, trial, TrialStatus.CANCELLED, search.reason)
+            self.conclude(search, trial, TrialStatus.CANCELLED, trial.doomed or search.reason)
         else:
             trial.retried = True
             self._queue(search, trial)
@@ -282,7 +283,8 @@ class Trials:
     def spare(search: Search) -> None:
         """What was to be cancelled because the search was about to end goes on."""
         for trial in search.trials.values():
-            trial.doomed = ""
+            if trial.phase == Phase.PROPOSED:
+                trial.doomed = ""
 
     def terminal_durable(self, event: m.TerminalDurable) -> None:
         """The terminal row is on disk: the controller is told and the trial forgotten."""
@@ -291,4 +293,5 @@ class Trials:
         self._require(search, trial, Phase.REPORTED, "it has no terminal row that could become durable")
         del search.trials[trial.number]
         search.exhausted = False
+        search.told += 1
         self.core.tell(m.Tell(search.search_id, trial.number))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xnas_ray.messages import SearchState
-from xnas_ray.scheduler.records import Shape, WorkerState
+from xnas_ray.scheduler.nodes import Shape, WorkerState
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from xnas_ray.errors import StoreFullError, StoreLockedError
@@ -29,6 +30,7 @@ class Commits:
         interval_s: least seconds between the starts of two commits.
         on_full: called with the message when the disk is full; rows stay and are tried again.
         on_fenced: called with the message when another writer has taken the store.
+        live: ids of the searches whose parts are compacted from time to time.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Commits:
         *,
         on_full: Callable[[str], None],
         on_fenced: Callable[[str], None],
+        live: Callable[[], list[str]],
         interval_s: float = 0.05,
         compact_every_s: float = 30.0,
     ) -> None:
@@ -46,11 +49,13 @@ class Commits:
         self._compact_every_s = compact_every_s
         self._on_full = on_full
         self._on_fenced = on_fenced
+        self._live = live
         self._waiting: list[Callable[[], None]] = []
+        self._ended: list[str] = []
         self._dirty = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="xnas-store")
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="xnas-store")  # compaction never delays a commit
         self._tasks: list[asyncio.Task[None]] = []
         self.fenced = False
 
@@ -77,6 +82,10 @@ class Commits:
             self._dirty.set()
         await self._idle.wait()
 
+    def finish(self, search_id: str) -> None:
+        """A search has ended: merge its parts into one, in the background."""
+        self._ended.append(search_id)
+
     async def close(self) -> None:
         """Commit what is left, release the fence."""
         if not self.fenced:
@@ -84,6 +93,8 @@ class Commits:
         for task in self._tasks:
             task.cancel()
         if not self.fenced:
+            for search_id in self._ended:
+                await self._in_pool(partial(self.writer.compact, search_id, whole=True))
             await self._in_pool(self.writer.close)
         self._pool.shutdown(wait=True)
 
@@ -127,7 +138,11 @@ class Commits:
         while not self.fenced:
             await asyncio.sleep(self._compact_every_s)
             try:
-                await self._in_pool(self.writer.compact)
+                for search_id in self._live():
+                    await self._in_pool(self.writer.compact, search_id)
+                while self._ended:
+                    await self._in_pool(partial(self.writer.compact, self._ended[0], whole=True))
+                    self._ended.pop(0)
             except StoreLockedError as error:
                 self._fence(str(error))
             except (StoreFullError, OSError) as error:

@@ -31,6 +31,9 @@ class Commits(Protocol):
     def append(self, rows: Any, when_durable: Callable[[], None] | None = None, *, lazy: bool = False) -> None:
         """Buffer rows."""
 
+    def finish(self, search_id: str) -> None:
+        """A search has ended."""
+
 
 class Fleet(Protocol):
     """See ``fleet.Fleet``."""
@@ -333,6 +336,7 @@ class Engine:
         def durable() -> None:
             if state.ended:
                 self.books.pop(search_id, None)
+                self.commits.finish(search_id)
             self.on_change(search_id)
             if when_durable is not None:
                 when_durable()

@@ -78,6 +78,7 @@ class Head:
             self.writer,
             on_full=self._store_full,
             on_fenced=self._fenced,
+            live=lambda: list(self.engine.books),
             interval_s=self.settings.commit_interval_s,
         )
         self.engine = Engine(scheduler, self.commits, ReuseIndex(self.root), discard_weights=self._discard_weights)
@@ -162,7 +163,8 @@ class Head:
             self.fleet.lost_nodes.add(node_id)
             self.engine.post(partial(_event, m.NodeLeft, node_id))
         for node_id in sorted(set(alive) - self._nodes):
-            cpus, gpus = alive[node_id].get("CPU", 0.0), alive[node_id].get("GPU", 0.0)
+            cpus = _at_most(alive[node_id].get("CPU", 0.0), self.settings.cpus_per_node)
+            gpus = _at_most(alive[node_id].get("GPU", 0.0), self.settings.gpus_per_node)
             self.engine.post(partial(_event, m.NodeJoined, node_id, cpus, gpus))
         self._nodes = set(alive)
 
@@ -384,6 +386,10 @@ class Head:
                 f"search {search_id} is {state} and not in this service.",
                 fix="A finished search goes on with `xnas extend`; an interrupted one with `xnas run --resume`.",
             )
+
+
+def _at_most(value: float, limit: float | None) -> float:
+    return value if limit is None else min(value, limit)
 
 
 def _event(kind: Callable[..., m.Event], *fields: Any) -> m.Event:

@@ -23,6 +23,8 @@ class HeadSettings:
             ``threads``.
         environment: environment variables of workers and controller hosts.
         nodes_every_s: seconds between two looks at the cluster's nodes.
+        cpus_per_node: CPUs of each node that this service may use; None for all.
+        gpus_per_node: GPUs of each node that this service may use; None for all.
     """
 
     only: tuple[str, ...] | None = None
@@ -33,3 +35,5 @@ class HeadSettings:
     worker: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     nodes_every_s: float = 2.0
+    cpus_per_node: float | None = None
+    gpus_per_node: float | None = None

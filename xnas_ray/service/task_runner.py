@@ -18,7 +18,7 @@ from xnas_ray.service.trial_worker import AttemptContext, environment_text
 from xnas_ray.tasks.base import Data
 from xnas_ray.tasks.resident import ResidentData
 from xnas_ray.training.checkpoint import CHECKPOINT_NAME
-from xnas_ray.training.device import limit_gpu_memory, limit_threads, select_device
+from xnas_ray.training.device import limit_gpu_memory, limit_threads, select_device, warm_up
 from xnas_ray.training.recipe import Recipe
 from xnas_ray.training.trained import Evaluator
 
@@ -44,6 +44,7 @@ class TaskRunner:
         self._device = select_device(gpus)
         limit_threads(int(settings.get("threads", 1)))
         limit_gpu_memory(gpus, self._device)
+        warm_up(self._device)
         self._data = ResidentData(int(settings.get("data_memory_bytes", DATA_MEMORY_BYTES)))
         self._searches: dict[str, Search] = {}
         self._trials: dict[str, int] = {}

@@ -10,6 +10,7 @@ import gzip
 import importlib.util
 import os
 import struct
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -246,8 +247,11 @@ def _cifar10_batches(root: Path) -> Images:
 
 
 def _cifar10_subset(path: Path) -> Images:
-    with np.load(path, allow_pickle=False) as file:
-        x, y, x_test, y_test = (file[name] for name in ("X_train", "y_train", "X_test", "y_test"))
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            x, y, x_test, y_test = (file[name] for name in ("X_train", "y_train", "X_test", "y_test"))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataMissingError(f"{path} is damaged: {error}", field="XNAS_DATA", fix="Fetch it again.") from None
     return _nhwc(x, y, x_test, y_test, f"cifar10_subset.npz, {len(x) + len(x_test):,} images")
 
 

@@ -1,0 +1,75 @@
+"""How a client reaches the head of a running service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from xnas_ray.errors import ServiceError, XnasError
+
+CALL_TIMEOUT_S = 60.0
+
+
+class Service(Protocol):
+    """The head of a running service, however it is reached."""
+
+    def call(self, method: str, *arguments: Any, timeout_s: float = CALL_TIMEOUT_S) -> Any:
+        """The answer of one of the head's methods.
+
+        Raises:
+            ServiceError: it does not answer in time, or has ended.
+            XnasError: what the method raised.
+        """
+
+
+class RemoteHead:
+    """A head that is a Ray actor.
+
+    Args:
+        handle: of the actor.
+    """
+
+    def __init__(self, handle: Any) -> None:
+        """Hold the actor."""
+        self._handle = handle
+
+    def call(self, method: str, *arguments: Any, timeout_s: float = CALL_TIMEOUT_S) -> Any:
+        """See ``Service.call``."""
+        import ray
+        from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+
+        try:
+            return ray.get(getattr(self._handle, method).remote(*arguments), timeout=timeout_s)
+        except RayTaskError as error:
+            if isinstance(error.cause, XnasError):
+                raise error.cause from None
+            raise
+        except GetTimeoutError:
+            raise ServiceError(f"the service did not answer {method} within {timeout_s:.0f} s.") from None
+        except RayActorError as error:
+            raise ServiceError(
+                f"the service ended: {error}", fix="Start it again: unfinished searches go on where they stopped."
+            ) from None
+
+
+def connect_service(root: Path, address: str | None = None) -> Service:
+    """The service of a store.
+
+    Args:
+        root: folder of the store.
+        address: of its Ray cluster; None reads what the service wrote into the store.
+
+    Raises:
+        ServiceError: none runs, or it cannot be reached; says what to do.
+    """
+    from xnas_ray.service import bring_up
+
+    if address is not None:
+        import ray
+
+        bring_up.set_environment(root)
+        try:
+            ray.init(address, namespace="xnas", ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise ServiceError(f"no Ray cluster answers at {address}: {error}", field="address") from error
+    return RemoteHead(bring_up.connect(root))
