@@ -196,11 +196,12 @@ def report_real(arguments: argparse.Namespace) -> bool:
     draws = draw(arguments.durations, arguments.real_trials, arguments.seed)
     found = real_run(draws * (REAL_MEAN_S / draws.mean()))
     reached = found["busy"] >= REAL_TARGET
+    print(f"Real: {arguments.real_trials} trials of {REAL_MEAN_S} s on average, {found['workers']:.0f} workers")
     print(
-        f"Real: {arguments.real_trials} trials on {found['workers']:.0f} workers, mean {REAL_MEAN_S} s: busy "
-        f"{found['busy']:.3f} (target at least {REAL_TARGET}: {'reached' if reached else 'MISSED'}) once all have begun, "
-        f"{found['starting_s']:.1f} s after the first proposal; a trial takes {found['overhead_ms']:.1f} ms more than it sleeps"
+        f"  all have begun {found['starting_s']:.1f} s after the first proposal; from then on busy {found['busy']:.3f}"
     )
+    print(f"  a trial takes its worker {found['overhead_ms']:.1f} ms more than it sleeps")
+    print(f"target: at least {REAL_TARGET}: {'reached' if reached else 'MISSED'}")
     return reached
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import hypothesis.strategies as st
@@ -40,8 +41,8 @@ CONFIGS = st.builds(
 class SchedulerMachine(RuleBasedStateMachine):
     """Plays the driver."""
 
-    @initialize(prefetch=st.booleans(), lease=st.booleans())
-    def begin(self, prefetch: bool, lease: bool) -> None:
+    @initialize(prefetch=st.booleans(), lease=st.booleans(), configs=st.lists(CONFIGS, max_size=3))
+    def begin(self, prefetch: bool, lease: bool, configs: list[m.SearchConfig]) -> None:
         self.config = SchedulerConfig(
             max_running_searches=2,
             prefetch_below_s=2.0 if prefetch else 0.0,
@@ -57,7 +58,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.names = 0
         self.scheduler = Scheduler(self.config)
         self.model = Model(max_line=2 if prefetch else 1)
-        self.join("n0", 4.0, 2.0)
+        self.join("first", 4.0, 2.0)
+        self.join("second", 2.0, 1.0)
+        for config in configs:
+            self.submit(config, 10)
         self.send(m.Tick)
 
     def send(self, kind: type[m.Event], *fields: Any, error: bool = False, genuine: bool = False, **named: Any) -> None:
@@ -75,6 +79,14 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.names += 1
         return f"{prefix}{self.names}"
 
+    @rule(picks=st.lists(PICK, min_size=4, max_size=24))
+    def go_on(self, picks: list[int]) -> None:
+        """The cluster works for a while: without this the random walk would hardly ever finish a trial."""
+        for pick in picks:
+            answers = [answer for waiting, answer in self.answers(pick // 16) if waiting]
+            if answers:
+                answers[pick % len(answers)]()
+
     # ---- time and nodes ---------------------------------------------------------------------------------------------
 
     @rule(dt_s=st.sampled_from([0.0, 0.1, 1.0, 5.0, 12.0, 40.0]))
@@ -91,14 +103,14 @@ class SchedulerMachine(RuleBasedStateMachine):
     def node_joins(self, cpus: float, gpus: float) -> None:
         self.join(self.name("n"), cpus, gpus)
 
-    @precondition(lambda self: self.model.nodes)
+    @precondition(lambda self: len(self.model.nodes) > 1)
     @rule(pick=PICK, checkpoint=st.booleans())
     def node_drains(self, pick: int, checkpoint: bool) -> None:
         name = self.choose(self.model.nodes, pick)
         self.model.nodes[name].draining = True
         self.send(m.NodeDraining, name, checkpoint)
 
-    @precondition(lambda self: self.model.nodes)
+    @precondition(lambda self: len(self.model.nodes) > 1)
     @rule(pick=PICK)
     def node_leaves(self, pick: int) -> None:
         name = self.choose(self.model.nodes, pick)
@@ -422,26 +434,29 @@ class SchedulerMachine(RuleBasedStateMachine):
                 assert all(t.durable and t.told == 1 for t in search.trials.values()), f"{name}: {search.trials}"
 
     def answer_something(self) -> bool:
-        answers = [
-            (self.workers("stopping", "unknown"), lambda: self.worker_ends(0)),
-            (self.workers("starting"), lambda: self.worker_ready(0)),
-            (self.controllers("opening"), lambda: self.controller_ready(0)),
-            (self.asked(), lambda: self.answer(0, False, False)),
-            (self.model.writing("asked"), lambda: self.asked_durable(0)),
-            (self.model.writing("terminal"), lambda: self.terminal_durable(0)),
-            (self.gangs(), lambda: self.gang_ends(0, True)),
-            (self.stopped(), lambda: self.trial_stops(0)),
-            (self.busy(), self.work_on),
-        ]
-        for waiting, answer in answers:
+        for waiting, answer in self.answers(0):
             if waiting:
                 answer()
                 return True
         return False
 
-    def work_on(self) -> None:
+    def answers(self, pick: int) -> list[tuple[list[Any], Callable[[], None]]]:
+        """What somebody waits for, and how to give it, as it should be."""
+        return [
+            (self.workers("stopping", "unknown"), lambda: self.worker_ends(pick)),
+            (self.workers("starting"), lambda: self.worker_ready(pick)),
+            (self.controllers("opening"), lambda: self.controller_ready(pick)),
+            (self.asked(), lambda: self.answer(pick, False, False)),
+            (self.model.writing("asked"), lambda: self.asked_durable(pick)),
+            (self.model.writing("terminal"), lambda: self.terminal_durable(pick)),
+            (self.gangs(), lambda: self.gang_ends(pick, True)),
+            (self.stopped(), lambda: self.trial_stops(pick)),
+            (self.busy(), lambda: self.work_on(pick)),
+        ]
+
+    def work_on(self, pick: int) -> None:
         self.now_s += 0.5
-        self.trial_ends(0, None, 1.0, False)
+        self.trial_ends(pick, None, 1.0, False)
 
 
 TestScheduler = SchedulerMachine.TestCase

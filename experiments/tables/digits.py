@@ -1,10 +1,10 @@
 """Makes ``nasbench201_digits.parquet``: every isomorphism class of NAS-Bench-201, trained on digits by the service.
 
-    python experiments/digits/make_table.py run --root results/digits_table      # trains; interrupted, goes on
-    python experiments/digits/make_table.py write --root results/digits_table    # writes the table from the store
-    python experiments/digits/make_table.py noise --root results/digits_table    # 200 classes x 5 seeds
-    python experiments/digits/make_table.py write-noise --root results/digits_table
-    python experiments/digits/make_table.py check --root results/digits_table    # retrains 50 rows, compares
+    python experiments/tables/digits.py run --root results/digits_table      # trains; interrupted, goes on
+    python experiments/tables/digits.py write --root results/digits_table    # writes the table from the store
+    python experiments/tables/digits.py noise --root results/digits_table    # 200 classes x 5 seeds
+    python experiments/tables/digits.py write-noise --root results/digits_table
+    python experiments/tables/digits.py check --root results/digits_table    # retrains 50 rows, compares
 
 The table has a row a class: ``arch`` (official string of the cheapest member), ``val_accuracy_<e>`` and
 ``test_accuracy_<e>`` in percent after epochs 1 to 3, ``flops``, ``params``, ``duration_s`` (as measured by the worker,
@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from xnas_ray.store import list_searches, load_curves, load_trials
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1] / "digits"
 TABLE = HERE / "nasbench201_digits.parquet"
 NOISE = HERE / "nasbench201_digits_seeds.parquet"
 NOISE_CLASSES = 200

@@ -1,0 +1,103 @@
+"""What the performance experiments read off a run, on runs whose figures are known."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from xnas_ray.errors import DataMissingError
+from xnas_ray.messages import Candidate
+from xnas_ray.tasks.loading import load_task
+
+FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "performance"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+    def load(name: str) -> ModuleType:
+        return importlib.import_module(name)
+
+    return load
+
+
+def test_busy_share(script):
+    share = script("utilisation").busy_share
+    begun, ended = np.array([0.0, 0.0, 6.0]), np.array([4.0, 10.0, 20.0])
+    assert share(begun, ended, workers=2, from_s=0.0, until_s=10.0) == pytest.approx((4 + 10 + 4) / 20)
+    assert share(begun, ended, workers=3, from_s=5.0, until_s=6.0) == pytest.approx(1 / 3)
+
+
+def test_draws_are_seeded(script):
+    draw = script("utilisation").draw
+    first = draw("lognormal", 2000, seed=1)
+    assert (draw("lognormal", 2000, seed=1) == first).all()
+    assert (draw("lognormal", 2000, seed=2) != first).all()
+    assert 1600 < np.median(first) < 2000
+
+
+def test_real_times_need_their_table(script, monkeypatch, tmp_path):
+    utilisation = script("utilisation")
+    monkeypatch.setenv("XNAS_DATA", str(tmp_path))
+    with pytest.raises(DataMissingError, match="--durations lognormal"):
+        utilisation.draw("nasbench101", 10, seed=0)
+
+
+def test_a_barrier_costs_what_the_slowest_makes_wait(script):
+    utilisation = script("utilisation")
+    durations_s = np.tile([100.0, 100.0, 100.0, 400.0], 10)
+    free = utilisation.simulated("random_search", durations_s, workers=4, seed=0)
+    barred = utilisation.simulated("random_search", durations_s, workers=4, seed=0, generation=4)
+    assert free["busy"] > 0.99
+    assert barred["busy"] == pytest.approx(700 / 1600, abs=0.01)
+
+
+def test_steady_rate_and_costs(script):
+    measuring = script("measuring")
+    cpu = measuring.TreeCpu()
+    cpu.times_at, cpu.seconds = [1000.0, 1100.0], [0.0, 50.0]
+    ends_at = [1000.0 + i for i in range(20)] + [1019.0 + i / 2 for i in range(1, 81)]
+    found = measuring.summary(ends_at, cpu, files=200, size_bytes=5000)
+    assert found == pytest.approx({"rate": 2.0, "cpu_ms": 250.0, "files": 2.0, "bytes": 50.0, "trials": 100.0})
+    with pytest.raises(ValueError, match="too few"):
+        measuring.summary([1.0, 2.0], cpu, files=0, size_bytes=0)
+
+
+def test_cpu_of_the_whole_tree(script):
+    code = "import time\nend = time.process_time() + 0.5\nwhile time.process_time() < end: pass\ntime.sleep(0.6)"
+    with script("measuring").TreeCpu() as cpu:
+        started_at = time.time()
+        subprocess.run([sys.executable, "-c", code], check=True)
+    assert 0.4 < cpu.between(started_at, time.time()) < 1.5
+    assert np.all(np.diff(cpu.times_at) >= 0)
+
+
+def test_made_tasks_sleep_by_trial(script, tmp_path):
+    folder = script("made_task").make_task(tmp_path / "made", [0.0, 0.2])
+    problem = load_task(folder).problem
+    for number, least_s in ((0, 0.0), (1, 0.2), (3, 0.2)):
+        started_s = time.perf_counter()
+        found = problem.evaluate(
+            space=problem.space, candidate=Candidate(number, (1, 0, 2, 0, 0, 4)), recipe=None, seed=0, context=None
+        )
+        assert time.perf_counter() - started_s >= least_s
+        assert found == {"val_accuracy": 7.0}
+
+
+def test_the_store_alone_counts_every_trial(script, monkeypatch):
+    store_alone = script("store_alone")
+    monkeypatch.setattr(store_alone, "CHUNK", 100)
+    monkeypatch.setattr(store_alone, "WARM_TRIALS", 100)
+    cost = store_alone.store_alone(300)
+    assert len(cost.cpu_s) == len(cost.wall_s) == 3
+    assert min(cost.cpu_s) > 0 and cost.files > 0 and cost.bytes > 0 and cost.replay_s > 0
+    with pytest.raises(ValueError, match="at least 200"):
+        store_alone.store_alone(199)
