@@ -37,7 +37,7 @@ def run(root: Path) -> None:
     """Train all classes, or go on where an earlier run stopped."""
     started = root.is_dir() and len(list_searches(root)) > 0
     what = ["--resume"] if started else [str(HERE / "table.toml")]
-    subprocess.run([sys.executable, "-m", "xnas_ray.cli", "run", *what, "--root", str(root)], check=True)
+    subprocess.run([sys.executable, "-m", "xnas_ray", "run", *what, "--root", str(root)], check=True)
 
 
 def table(root: Path, search_id: str) -> pd.DataFrame:
@@ -90,7 +90,7 @@ def noise(root: Path) -> None:
         )
         path = root / f"noise_{seed}.toml"
         path.write_text("warm_start = [\n" + "".join(f'  "{a}",\n' for a in chosen) + "]\n" + spec)
-        subprocess.run([sys.executable, "-m", "xnas_ray.cli", "run", str(path), "--root", str(root)], check=True)
+        subprocess.run([sys.executable, "-m", "xnas_ray", "run", str(path), "--root", str(root)], check=True)
 
 
 def write_noise(root: Path) -> None:
@@ -120,7 +120,7 @@ def check(root: Path, rows: int = 50) -> None:
     text = text.replace("trials = 6466", f"trials = {rows}")
     path = root / "check.toml"
     path.write_text("warm_start = [\n" + "".join(f'  "{a}",\n' for a in frame["arch"]) + "]\n" + text)
-    subprocess.run([sys.executable, "-m", "xnas_ray.cli", "run", str(path), "--root", str(root)], check=True)
+    subprocess.run([sys.executable, "-m", "xnas_ray", "run", str(path), "--root", str(root)], check=True)
     again = table(root, searches(root, "retrained rows")[-1]).set_index("arch")
     columns = [c for c in frame.columns if "accuracy" in c]
     same = (again.loc[frame["arch"], columns].to_numpy() == frame[columns].to_numpy()).all(axis=1)

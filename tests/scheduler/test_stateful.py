@@ -27,7 +27,7 @@ CONFIGS = st.builds(
     ),
     shape=st.sampled_from(SHAPES),
     priority=st.sampled_from([1.0, 3.0]),
-    trials=st.sampled_from([None, 1, 2, 4, 6]),
+    trials=st.sampled_from([None, 1, 4, 8, 12]),
     gpu_hours=st.sampled_from([None, None, 3.0 / 3600]),
     wall_clock_s=st.sampled_from([None, None, 40.0]),
     hard=st.booleans(),
@@ -61,7 +61,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.join("first", 4.0, 2.0)
         self.join("second", 2.0, 1.0)
         for config in configs:
-            self.submit(config, 10)
+            self.submit(config, 20)
         self.send(m.Tick)
 
     def send(self, kind: type[m.Event], *fields: Any, error: bool = False, genuine: bool = False, **named: Any) -> None:
@@ -78,6 +78,10 @@ class SchedulerMachine(RuleBasedStateMachine):
     def name(self, prefix: str) -> str:
         self.names += 1
         return f"{prefix}{self.names}"
+
+    @rule(picks=st.lists(PICK, min_size=4, max_size=24))
+    def go_on_again(self, picks: list[int]) -> None:
+        self.go_on(picks)
 
     @rule(picks=st.lists(PICK, min_size=4, max_size=24))
     def go_on(self, picks: list[int]) -> None:
@@ -192,7 +196,8 @@ class SchedulerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.searches)
     @rule(pick=PICK)
     def resume(self, pick: int) -> None:
-        name = self.choose(self.model.searches, pick)
+        paused = [s for s, x in self.model.searches.items() if x.state == SearchState.PAUSED]
+        name = self.choose(paused if pick % 4 and paused else self.model.searches, pick)
         self.send(m.ResumeRequested, name, error=self.model.searches[name].state != SearchState.PAUSED)
 
     @precondition(lambda self: self.model.searches)
@@ -207,7 +212,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.searches)
     @rule(
         pick=PICK,
-        trials=st.sampled_from([None, 2, 8]),
+        trials=st.sampled_from([None, 2, 10]),
         gpu_hours=st.sampled_from([None, 6.0 / 3600]),
         wall_clock_s=st.sampled_from([None, 80.0]),
     )
@@ -336,9 +341,11 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     # ---- restart ----------------------------------------------------------------------------------------------------
 
-    @rule(survivors=PICK, attempts_logged=st.booleans())
-    def restart(self, survivors: int, attempts_logged: bool) -> None:
+    @rule(survivors=st.sampled_from([255, 15, 170, 0]), attempts_logged=st.booleans(), surely=st.integers(0, 2))
+    def restart(self, survivors: int, attempts_logged: bool, surely: int) -> None:
         """The service is killed; the next one is told what the disk and the living workers know."""
+        if surely:
+            return
         model = self.model
         model.restart()
         self.scheduler = Scheduler(self.config, model.epoch)
@@ -455,8 +462,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         ]
 
     def work_on(self, pick: int) -> None:
+        """Most trials end well; of every sixteen picks three do not."""
         self.now_s += 0.5
-        self.trial_ends(pick, None, 1.0, False)
+        failure = {5: FailureKind.EXCEPTION, 9: FailureKind.WORKER_DIED, 13: FailureKind.NAN}.get(pick % 16)
+        self.trial_ends(pick // 16, failure, 1.0, pick % 16 == 3)
 
 
 TestScheduler = SchedulerMachine.TestCase
