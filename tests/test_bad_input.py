@@ -336,6 +336,22 @@ def test_store_with_a_damaged_part(xnas, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "naming", "fixing"),
+    [
+        ("[haed]", "haed", "Did you mean 'head'?"),
+        ("[head]\nhost = 3", "head.host", "Did you mean 'hosts'?"),
+        ("[head]\nhosts = 'two'", "hosts", "number of at least 0"),
+        ("[head", "profile.toml", "cluster/local.toml"),
+    ],
+)
+def test_profile(xnas, archive, tmp_path, text, naming, fixing):
+    profile = tmp_path / "profile.toml"
+    profile.write_text(text)
+    arguments = ("run", "--task", archive.task, "--root", tmp_path / "store", "--profile", profile)
+    refused(xnas, *arguments, naming=naming, fixing=fixing)
+
+
 def test_resume_in_an_empty_store(xnas, tmp_path):
     refused(xnas, "run", "--resume", "--root", tmp_path, naming="--resume", fixing="Leave --resume out")
 

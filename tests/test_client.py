@@ -160,7 +160,7 @@ def test_local_client_starts_and_stops_a_service(monkeypatch, fake_head, tmp_pat
         events.append("ray ended")
 
     def start_head(root, settings):
-        events.append(("head", root, settings.only))
+        events.append(("head", root, settings.only, settings.take_over, settings.hosts))
         return "actor"
 
     monkeypatch.setattr(bring_up, "start_local", start_local)
@@ -168,5 +168,9 @@ def test_local_client_starts_and_stops_a_service(monkeypatch, fake_head, tmp_pat
     monkeypatch.setattr(clients, "RemoteHead", lambda handle: events.append(handle) or fake_head)
     with clients.local_client(tmp_path, workers=3, cpus=0.5, only=("a",)) as client:
         assert client.service is fake_head
-    assert events == [("ray", 2), ("head", tmp_path, ("a",)), "actor", "ray ended"]
+    assert events == [("ray", 2), ("head", tmp_path, ("a",), False, 1), "actor", "ray ended"]
     assert fake_head.calls == [("stop", True)]
+    profile = tmp_path / "profile.toml"
+    profile.write_text("[head]\nhosts = 3\n")
+    with StoreWriter.open(tmp_path), clients.local_client(tmp_path, workers=1, profile=profile, take_over=True):
+        assert events[-2] == ("head", tmp_path, (), True, 3)

@@ -262,6 +262,8 @@ def local_client(
     workers: int | None = None,
     cpus: float = 1.0,
     only: tuple[str, ...] = (),
+    profile: Path | None = None,
+    take_over: bool = False,
 ) -> Iterator[Client]:
     """A client of a service of its own: Ray in this process, ended on leaving.
 
@@ -270,18 +272,24 @@ def local_client(
         workers: trial workers; by default as many as this machine's CPUs allow.
         cpus: CPUs of one worker; Ray finds the GPUs by itself.
         only: unfinished searches of the store that go on here; no other does.
+        profile: TOML file with settings of the service, such as ``cluster/local.toml``.
+        take_over: take the store from a service that seems alive; that one never writes again.
 
     Raises:
         StoreLockedError: another service works on this store.
+        SpecError: the profile is malformed.
     """
     from xnas_ray.service import bring_up
     from xnas_ray.service.settings import HeadSettings
 
     folder = store_root(root)[0].absolute()
-    refuse_held(folder)
+    if not take_over:
+        refuse_held(folder)
+    fixed: dict[str, Any] = {"only": only, "take_over": take_over}
+    settings = HeadSettings(**fixed) if profile is None else HeadSettings.from_toml(profile, **fixed)
     count = workers or max(1, int((os.cpu_count() or 1) / cpus))
     with bring_up.start_local(folder, cpus=math.ceil(count * cpus)):
-        client = Client(folder, service=RemoteHead(bring_up.start_head(folder, HeadSettings(only=only))))
+        client = Client(folder, service=RemoteHead(bring_up.start_head(folder, settings)))
         yield client
         client.stop_service()
 

@@ -78,6 +78,30 @@ def test_duckdb_line_runs(archive):
     assert len(rows) == 5 and rows[0][0] == archive.best and rows[0][1] >= rows[1][1]
 
 
+def test_duckdb_peek(archive, capsys, tmp_path):
+    pytest.importorskip("duckdb")
+    from xnas_ray.commands.duckdb_peek import peek
+
+    root = tmp_path / "it's a store"
+    shutil.copytree(archive.root, root)
+    for search_id in (archive.cancelled, archive.unfinished):
+        _forget(root, search_id)
+    peek(root)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("select distinct") and len(lines) == 7 and lines[2].split()[0] == str(archive.best)
+
+
+def _forget(root, search_id):
+    """Take a search out of the searches table."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    for part in (root / "searches").glob("*.parquet"):
+        table = pq.read_table(part)
+        kept = table.filter(pc.not_equal(table["search_id"], search_id))
+        pq.write_table(kept.replace_schema_metadata(table.schema.metadata), part)
+
+
 def test_duckdb_line_quotes_the_path(tmp_path):
     line = duckdb_line(tmp_path / "it's $HOME", "01", {"name": "params", "maximize": False})
     assert "it''s $HOME" in shlex.split(line)[2] and "order by 2 asc" in line

@@ -287,6 +287,15 @@ class Model:
             if (trial.asked == "writing" if what == "asked" else trial.terminal is not None and not trial.durable)
         ]
 
+    def repeated(self) -> list[tuple[str, int, TrialModel]]:
+        """Trials of which another attempt than the first one runs."""
+        return [
+            (search_id, number, trial)
+            for search_id, search in self.searches.items()
+            for number, trial in search.trials.items()
+            if trial.live is not None and trial.live != min(trial.attempts)
+        ]
+
     def progress(self, search_id: str, attempts_logged: bool) -> m.SearchProgress:
         """What the disk tells of a search."""
         search = self.searches[search_id]

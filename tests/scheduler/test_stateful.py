@@ -208,6 +208,14 @@ class SchedulerMachine(RuleBasedStateMachine):
         ended = search.state.ended
         search.cancelled |= not ended and not search.failed
         self.send(m.CancelRequested, name, error=ended)
+        self.check_stops(name)
+
+    def check_stops(self, name: str) -> None:
+        """Everything that a cancelled or failed search runs was asked to stop."""
+        for worker in self.model.workers.values():
+            for held in worker.line:
+                if held[0] == name and worker.state != "unknown":
+                    assert worker.stops.get(held) is False, f"{held} goes on"
 
     @precondition(lambda self: self.model.searches)
     @rule(
@@ -254,6 +262,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         search.failed = not search.cancelled
         search.outstanding = 0
         self.send(m.ControllerFailed, name, "ValueError")
+        self.check_stops(name)
 
     @precondition(lambda self: self.asked())
     @rule(
@@ -298,8 +307,17 @@ class SchedulerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.old_reports)
     @rule(pick=PICK)
     def late_report(self, pick: int) -> None:
+        """A report that was delivered comes again."""
         old = self.choose(self.model.old_reports, pick)
         self.send(m.TrialReported, **{f.name: getattr(old, f.name) for f in dataclasses.fields(old)[1:]})
+
+    @precondition(lambda self: self.model.repeated())
+    @rule(pick=PICK)
+    def report_of_an_old_attempt(self, pick: int) -> None:
+        """The result of an earlier attempt of a running trial turns up, even from the worker that has the new one."""
+        name, number, trial = self.choose(self.model.repeated(), pick)
+        old = min(trial.attempts)
+        self.send(m.TrialReported, trial.worker, name, number, old, TrialStatus.COMPLETED, 1.0)
 
     @rule(pick=PICK)
     def noise(self, pick: int) -> None:
@@ -341,11 +359,10 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     # ---- restart ----------------------------------------------------------------------------------------------------
 
-    @rule(survivors=st.sampled_from([255, 15, 170, 0]), attempts_logged=st.booleans(), surely=st.integers(0, 2))
-    def restart(self, survivors: int, attempts_logged: bool, surely: int) -> None:
+    @rule(survivors=st.sampled_from([255, 15, 170, 0]), attempts_logged=st.booleans(), picks=st.lists(PICK, min_size=10, max_size=30))
+    def restart(self, survivors: int, attempts_logged: bool, picks: list[int]) -> None:
         """The service is killed; the next one is told what the disk and the living workers know."""
-        if surely:
-            return
+        self.go_on(picks)
         model = self.model
         model.restart()
         self.scheduler = Scheduler(self.config, model.epoch)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 MAX_WIDTH = 80
 MAX_ERROR_CHARS = 4000
-MOST_KEPT = 26  # width that a column keeps while a wider one is cut: that of a search id
+GAP = 2  # spaces between columns
+LEAST_KEPT = 12  # width that a column keeps when it is cut
 _UNLIMITED = 100_000
 
 _debug = False
@@ -41,11 +42,10 @@ def clean(value: object, limit: int | None = None) -> str:
     Python escapes, as ``repr`` would.
     """
     text = str(value)
-    if limit is not None and len(text) > limit:
-        text = text[: max(0, limit - 1)] + "…"
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    kept = text if limit is None else text[: limit + 1]
+    if not kept.isprintable():
+        kept = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in kept)
+    return kept if limit is None or len(kept) <= limit else kept[: max(0, limit - 1)] + "…"
 
 
 def say(text: str = "") -> None:
@@ -119,50 +119,90 @@ def console(width: int | None = None) -> Console:
 
 
 def table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], *, limit: int | None = None, header: bool = True
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    limit: int | None = None,
+    header: bool = True,
+    width: int | None = None,
 ) -> Table:
     """A table without lines; numbers are set right, nothing is wrapped.
-
-    Where the terminal is too narrow the widest column is cut first.
 
     Args:
         columns: their titles.
         rows: cells, one a column; None is shown as nothing.
         limit: most characters of a cell.
         header: whether the titles are shown.
+        width: characters of a line; where that is too narrow the widest column is cut, then the next one.
     """
     from rich.table import Table
     from rich.text import Text
 
     given = [list(row) for row in rows]
-    cells = [["" if cell is None else shown(cell, limit) for cell in row] for row in given]
-    widths = [max(map(len, column)) for column in zip([clean(title) for title in columns], *cells, strict=True)]
-    drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=header, header_style="bold")
-    for index, title in enumerate(columns):
+    titles = [clean(title) for title in columns]
+    cells = _texts(given, limit)
+    drawn = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, show_header=header, header_style="bold")
+    widths = _fitted([titles, *cells] if header else cells, width)
+    for index, title in enumerate(titles):
         numeric = any(isinstance(r[index], (int, float)) for r in given) and all(
             r[index] is None or isinstance(r[index], (int, float)) for r in given
         )
-        least = None if widths[index] == max(widths) else min(widths[index], MOST_KEPT)
         drawn.add_column(
-            Text(clean(title)),
+            Text(title),
             justify="right" if numeric else "left",
             no_wrap=True,
             overflow="ellipsis",
-            min_width=least,
+            width=widths[index] if widths else None,
         )
     for row in cells:
         drawn.add_row(*map(Text, row))
     return drawn
 
 
-def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, limit: int | None = None) -> None:
-    """Print a table."""
-    say_drawn(table(columns, rows, limit=limit))
+def _texts(rows: Iterable[Sequence[object]], limit: int | None) -> list[list[str]]:
+    return [["" if cell is None else shown(cell, limit) for cell in row] for row in rows]
+
+
+def _fitted(cells: Sequence[Sequence[str]], width: int | None) -> list[int]:
+    """Widths of columns that together fit; what is cut first is the widest."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    if width is None:
+        return widths
+    over = sum(widths) + GAP * (len(widths) - 1) - width
+    for index in sorted(range(len(widths)), key=widths.__getitem__, reverse=True):
+        cut = min(max(0, over), max(0, widths[index] - LEAST_KEPT))
+        widths[index] -= cut
+        over -= cut
+    return widths
+
+
+def say_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    limit: int | None = None,
+    optional: Sequence[str] = (),
+) -> None:
+    """Print a table; on a terminal that is too narrow without the ``optional`` columns, the last of them first."""
+    given, kept = [list(row) for row in rows], list(columns)
+    for title in reversed(optional):
+        if not is_terminal() or sum(_fitted([kept, *_texts(given, limit)], None)) + GAP * len(kept) <= console().width:
+            break
+        index = kept.index(title)
+        kept.pop(index)
+        given = [row[:index] + row[index + 1 :] for row in given]
+    say_drawn(table(kept, given, limit=limit, width=_line_width()))
 
 
 def say_pairs(rows: Iterable[tuple[str, object]]) -> None:
     """Print names and values without titles."""
-    say_drawn(table(("", ""), rows, header=False))
+    say_drawn(table(("", ""), rows, header=False, width=_line_width()))
+
+
+def _line_width() -> int | None:
+    return console().width if is_terminal() else None
 
 
 def say_drawn(drawn: RenderableType) -> None:

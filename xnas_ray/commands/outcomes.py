@@ -153,16 +153,20 @@ def _write(frame: pd.DataFrame, chosen: str, out: Path) -> None:
         raise StoreError(f"cannot write {out}: {error.strerror or error}.", field="--out") from error
 
 
-def duckdb_line(root: Path, search_id: str, objective: dict[str, Any]) -> str:
-    """A shell command that shows the best trials of a search with DuckDB."""
+def duckdb_query(root: Path, search_id: str, objective: dict[str, Any]) -> str:
+    """SQL that shows the best trials of a search; each once, also while compaction has rows in two files."""
     parts = f"{root}/trials/search_id={search_id}/*.parquet".replace("'", "''")
     metric = f'"metric_{objective["name"]}"'
     order = "desc" if objective["maximize"] else "asc"
-    query = (
+    return (
         f"select distinct trial, {metric}, architecture from read_parquet('{parts}', union_by_name = true) "
         f"where status = 'completed' order by 2 {order} limit 5"
     )
-    return f"duckdb -c {shlex.quote(query)}"
+
+
+def duckdb_line(root: Path, search_id: str, objective: dict[str, Any]) -> str:
+    """The same as a shell command."""
+    return f"duckdb -c {shlex.quote(duckdb_query(root, search_id, objective))}"
 
 
 # ---- best -----------------------------------------------------------------------------------------------------------

@@ -50,6 +50,13 @@ def run(
         float | None,
         typer.Option("--interval", metavar="SECONDS", min=0.1, help="Between two looks. Default: 1 live, else 30."),
     ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option("--profile", metavar="FILE", help="Settings of the service, such as cluster/local.toml."),
+    ] = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Take the store from a service that seems alive but is not.")
+    ] = False,
     *,
     overrides: dict[str, Any],
 ) -> None:
@@ -63,10 +70,15 @@ def run(
     store = clients.store_root(root)[0].absolute()
     search_id = resumable(store, target, overrides) if resume else None
     spec = stored_spec(store, search_id, overrides) if search_id else new_spec(target, overrides)
-    clients.refuse_held(store)
-    only = (search_id,) if search_id else ()
-    workers, cpus = spec.resources.workers, spec.resources.cpus
-    with Signals() as signals, clients.local_client(store, workers=workers, cpus=cpus, only=only) as client:
+    service = clients.local_client(
+        store,
+        workers=spec.resources.workers,
+        cpus=spec.resources.cpus,
+        only=(search_id,) if search_id else (),
+        profile=profile,
+        take_over=take_over,
+    )
+    with Signals() as signals, service as client:
         if search_id is None:
             handle = client.submit(spec)
         else:

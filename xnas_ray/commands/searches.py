@@ -85,7 +85,7 @@ def list_command(
         say(f"no searches in {client.root}" if not found else "no such search")
         return
     columns = ("id", "name", "task", "controller", "state", "trials", "best", "submitted")
-    say_table(columns, [_listed(row) for row in chosen], limit=40)
+    say_table(columns, [_listed(row) for row in chosen], limit=40, optional=("submitted", "task", "controller"))
     _mention_unfinished(client, found)
 
 

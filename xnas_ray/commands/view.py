@@ -57,11 +57,11 @@ def _follow_live(handle: SearchHandle, interval_s: float, stopping: Callable[[],
     ended = handle.wait(0)
     with Live(console=target, auto_refresh=False) as live:
         while ended is None:
-            live.update(panel(handle.status()), refresh=True)
+            live.update(panel(handle.status(), target.width), refresh=True)
             ended = _wait(handle, interval_s, stopping)
             if ended is None and stopping():
                 return None
-        live.update(panel(ended), refresh=True)
+        live.update(panel(ended, target.width), refresh=True)
     return ended
 
 
@@ -112,8 +112,8 @@ def line(status: Mapping[str, Any]) -> str:
     return "  ".join(clean(part) for part in parts if part)
 
 
-def panel(status: Mapping[str, Any]) -> RenderableType:
-    """The live table."""
+def panel(status: Mapping[str, Any], width: int = MAX_WIDTH) -> RenderableType:
+    """The live table, ``width`` characters wide at most."""
     from rich.console import Group
 
     name = clean(status["name"], 34)
@@ -125,23 +125,21 @@ def panel(status: Mapping[str, Any]) -> RenderableType:
     ]
     if status["best"]:
         rows += [("best", best_text(status["best"])), ("", status["best"]["architecture"])]
-    parts: list[RenderableType] = [table(("", ""), rows, header=False)]
+    parts: list[RenderableType] = [table(("", ""), rows, header=False, width=width)]
     if status["running"]:
         hidden = len(status["running"]) - RUNNING
         running = [
             (r["trial"], clean(r["worker"], 12), r["epoch"], duration(r["seconds"]), _metrics(r["last"]))
             for r in status["running"][:RUNNING]
         ]
-        parts += [
-            "",
-            table((f"running{f' (+{hidden})' if hidden > 0 else ''}", "worker", "epoch", "time", ""), running),
-        ]
+        title = f"running (+{hidden})" if hidden > 0 else "running"
+        parts += ["", table((title, "worker", "epoch", "time", ""), running, width=width)]
     if status["recent"]:
         recent = [
             (r["trial"], r["status"], duration(r["duration_s"]), _result(r, status["best"]), r["architecture"])
             for r in reversed(status["recent"][-RECENT:])
         ]
-        parts += ["", table(("finished", "", "time", "", "architecture"), recent)]
+        parts += ["", table(("finished", "", "time", "", "architecture"), recent, width=width)]
     return Group(*parts)
 
 

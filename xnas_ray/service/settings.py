@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
+from xnas_ray.errors import SpecError
 from xnas_ray.scheduler import SchedulerConfig
 
 
@@ -37,3 +40,44 @@ class HeadSettings:
     nodes_every_s: float = 2.0
     cpus_per_node: float | None = None
     gpus_per_node: float | None = None
+
+    @classmethod
+    def from_toml(cls, path: Path, **fixed: Any) -> HeadSettings:
+        """Settings from a profile such as ``cluster/local.toml``: keys of ``[head]``, ``[scheduler]`` and ``[worker]``.
+
+        Args:
+            path: of the profile.
+            **fixed: settings that win over the file.
+
+        Raises:
+            SpecError: the file is missing or is not TOML, a key is unknown, or a value has the wrong type.
+        """
+        try:
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise SpecError(f"cannot read the profile {path}: {error}.", fix="See cluster/local.toml.") from None
+        _only(data, ("head", "scheduler", "worker"), "")
+        head = dict(data.get("head", {}))
+        _only(head, HEAD_KEYS, "head.")
+        scheduler = dict(data.get("scheduler", {}))
+        known = {f.name: f.type for f in fields(SchedulerConfig)}
+        _only(scheduler, known, "scheduler.")
+        if "backoff_s" in scheduler:
+            scheduler["backoff_s"] = tuple(scheduler["backoff_s"])
+        worker = dict(data.get("worker", {}))
+        _only(worker, WORKER_KEYS, "worker.")
+        for name, value in {**head, **scheduler, **worker}.items():
+            numbers = value if isinstance(value, tuple) else (value,)
+            if not all(isinstance(n, (int, float)) and not isinstance(n, bool) and n >= 0 for n in numbers):
+                raise SpecError(f"must be a number of at least 0, got {value!r}.", field=name)
+        return cls(**{**head, "scheduler": SchedulerConfig(**scheduler), "worker": worker, **fixed})
+
+
+HEAD_KEYS = ("hosts", "commit_interval_s", "nodes_every_s", "cpus_per_node", "gpus_per_node")
+WORKER_KEYS = ("memory_growth_bytes", "checkpoint_every_s", "data_memory_bytes", "threads")
+
+
+def _only(given: Mapping[str, Any], valid: Iterable[str], prefix: str) -> None:
+    for name in given:
+        if name not in valid:
+            raise SpecError("unknown key in a profile.", field=prefix + name, got=name, valid=valid)
