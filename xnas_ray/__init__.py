@@ -19,6 +19,7 @@ _EXPORTS = {
     "list_spaces": "xnas_ray.spaces.registry",
     "load_curves": "xnas_ray.store",
     "load_trials": "xnas_ray.store",
+    "run_local": "xnas_ray.client",
     "register_controller": "xnas_ray.controllers.registry",
     "register_objective": "xnas_ray.objectives.registry",
     "register_space": "xnas_ray.spaces.registry",

@@ -86,7 +86,7 @@ class Client:
             ServiceError: no service works on this store.
         """
         from xnas_ray.tasks.bundle import bundle_task
-        from xnas_ray.tasks.loading import find_task
+        from xnas_ray.tasks.finding import find_task
 
         checked = as_spec(spec, dotted(overrides))
         service = self.service

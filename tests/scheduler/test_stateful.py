@@ -359,7 +359,11 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     # ---- restart ----------------------------------------------------------------------------------------------------
 
-    @rule(survivors=st.sampled_from([255, 15, 170, 0]), attempts_logged=st.booleans(), picks=st.lists(PICK, min_size=10, max_size=30))
+    @rule(
+        survivors=st.sampled_from([255, 15, 170, 0]),
+        attempts_logged=st.booleans(),
+        picks=st.lists(PICK, min_size=10, max_size=30),
+    )
     def restart(self, survivors: int, attempts_logged: bool, picks: list[int]) -> None:
         """The service is killed; the next one is told what the disk and the living workers know."""
         self.go_on(picks)

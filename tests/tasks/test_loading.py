@@ -5,7 +5,8 @@ import pytest
 
 from xnas_ray.errors import DataMissingError, TaskError, UnknownNameError
 from xnas_ray.tasks.bundle import bundle_task, snapshot_task
-from xnas_ray.tasks.loading import find_task, import_bundle, list_tasks, load_task
+from xnas_ray.tasks.finding import find_task, list_tasks
+from xnas_ray.tasks.loading import import_bundle, load_task
 
 FILES = {
     "load_data.py": """

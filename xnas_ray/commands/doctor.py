@@ -173,7 +173,7 @@ def _data() -> Iterator[Finding]:
 
 
 def _tasks() -> Iterator[Finding]:
-    from xnas_ray.tasks.loading import list_tasks
+    from xnas_ray.tasks.finding import list_tasks
 
     found = list_tasks()
     yield Finding("tasks", OK if found else WARNING, ", ".join(found) or "none in ./experiments")

@@ -31,7 +31,7 @@ def validate(spec: SpecFile = None, as_json: AsJson = False, *, overrides: dict[
     from xnas_ray.service.resolve import resolve
     from xnas_ray.spec_forms import as_spec
     from xnas_ray.tasks.bundle import bundle_task
-    from xnas_ray.tasks.loading import find_task
+    from xnas_ray.tasks.finding import find_task
 
     checked = as_spec(spec_source(spec, overrides), overrides)
     with tempfile.TemporaryDirectory(prefix="xnas-validate-") as folder:
@@ -109,7 +109,7 @@ def tasks(pattern: Pattern = "*", as_json: AsJson = False) -> None:
     """List the tasks: those in ./experiments and shipped ones."""
     import fnmatch
 
-    from xnas_ray.tasks.loading import list_tasks
+    from xnas_ray.tasks.finding import list_tasks
 
     found = list_tasks()
     rows = [

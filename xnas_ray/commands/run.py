@@ -130,7 +130,7 @@ class Signals:
 def new_spec(target: str | None, overrides: Mapping[str, Any]) -> SearchSpec:
     """The specification of a new search; what is wrong with it or its task's name is found before Ray starts."""
     from xnas_ray.spec_forms import as_spec
-    from xnas_ray.tasks.loading import find_task
+    from xnas_ray.tasks.finding import find_task
 
     spec = as_spec(spec_source(None if target is None else Path(target), overrides), overrides)
     find_task(spec.task)

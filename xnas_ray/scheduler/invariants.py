@@ -111,9 +111,7 @@ def _gang_places(scheduler: Scheduler) -> dict[str, list[tuple[float, tuple[tupl
     return held
 
 
-def _check_node(
-    core: Core, node: Node, gangs: dict[str, list[tuple[float, tuple[tuple[int, float], ...]]]]
-) -> None:
+def _check_node(core: Core, node: Node, gangs: dict[str, list[tuple[float, tuple[tuple[int, float], ...]]]]) -> None:
     here = [core.pool.workers[w] for w in node.workers]
     taken = [(w.shape[0], w.gpu) for w in here] + gangs.get(node.node_id, [])
     free_cpus = node.cpus - math.fsum(cpus for cpus, _ in taken)

@@ -10,7 +10,7 @@ from typing import Any
 
 from xnas_ray.controllers.base import Controller, Goal, Horizon
 from xnas_ray.controllers.registry import CONTROLLERS
-from xnas_ray.errors import SpecError, TaskError
+from xnas_ray.errors import GenotypeError, SpecError, TaskError
 from xnas_ray.objectives.base import Objective, check_objectives
 from xnas_ray.objectives.registry import OBJECTIVES, create_objectives
 from xnas_ray.spaces.base import DataShape, Space
@@ -118,8 +118,11 @@ def resolve(root: Path, spec: SearchSpec, task_hash: str) -> Search:
     }
     search = _assemble(spec.model_copy(update=update), task, shape)
     search.controller()  # wrong parameters are refused here, not in a running service
-    for text in search.spec.warm_start:
-        search.space.check(search.space.parse(text))
+    for number, text in enumerate(search.spec.warm_start):
+        try:
+            search.space.check(search.space.parse(text))
+        except GenotypeError as error:
+            raise SpecError(error.message, field=f"warm_start.{number}", fix=error.fix, valid=error.valid) from None
     return search
 
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import inspect
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xnas_ray.errors import TaskError, UnknownNameError
+from xnas_ray.errors import TaskError
 from xnas_ray.spaces.base import Space
 from xnas_ray.tasks.base import Data, Problem
 from xnas_ray.tasks.bundle import Snapshot, snapshot_task
+from xnas_ray.tasks.finding import find_task
 from xnas_ray.tasks.isolated import import_modules, user_code
 
 FILES = ("load_data", "search_space", "problem")
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*){0,3}")
-_REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -96,50 +94,6 @@ class LoadedTask:
         return TaskError(f"{self.name}/{file}: {must}, got {type(got).__name__}.", field=f"task {self.name}")
 
 
-def list_tasks() -> dict[str, Path]:
-    """Folders of the tasks in ``./experiments`` and beside the package, by name."""
-    found: dict[str, Path] = {}
-    for root in reversed(_roots()):
-        for depth in ("*", "*/*"):
-            for problem in sorted(root.glob(f"{depth}/problem.py")):
-                found[problem.parent.relative_to(root).as_posix()] = problem.parent
-    return dict(sorted(found.items()))
-
-
-def find_task(name: str | os.PathLike[str]) -> Path:
-    """The folder of a task: a path to one, else ``./experiments/<name>``, else the one beside the package.
-
-    Raises:
-        UnknownNameError: there is none; lists what exists.
-        TaskError: the folder exists but has no problem.py.
-    """
-    text = os.fspath(name)
-    try:
-        folder = Path(text).expanduser() if text.strip() and "\0" not in text else None
-        if folder is not None and (folder / "problem.py").is_file():
-            return folder.resolve()
-        if NAME.fullmatch(text) and ".." not in text:
-            for root in _roots():
-                if (root / text / "problem.py").is_file():
-                    return (root / text).resolve()
-        is_folder = folder is not None and folder.is_dir()
-    except (OSError, RuntimeError, ValueError):  # a name too long for a path, an unknown ~user
-        is_folder = False
-    if is_folder and os.sep in text:
-        raise TaskError(
-            f"{text} has no problem.py.",
-            field="task",
-            fix="A task is a folder with load_data.py, search_space.py and problem.py.",
-        )
-    raise UnknownNameError(
-        f"there is no task {text[:200]!r}.",
-        field="task",
-        got=text,
-        valid=list_tasks(),
-        fix="Or give the path of a folder with load_data.py, search_space.py and problem.py.",
-    )
-
-
 def load_task(name: str | os.PathLike[str]) -> LoadedTask:
     """Find and import a task.
 
@@ -194,7 +148,3 @@ def _load(snapshot: Snapshot) -> LoadedTask:
 
 def _missing(snapshot: Snapshot, file: str, what: str) -> TaskError:
     return TaskError(f"{snapshot.name}/{file} must define {what}.", field=f"task {snapshot.name}", fix="Add it.")
-
-
-def _roots() -> list[Path]:
-    return [Path.cwd() / "experiments", _REPOSITORY / "experiments"]
