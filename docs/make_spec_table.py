@@ -34,7 +34,7 @@ def settings_table() -> str:
 def recipe_table() -> str:
     """Every setting of a recipe: name, default and meaning, the latter from the class's docstring."""
     meanings = _attributes(inspect.getdoc(Recipe) or "")
-    rows = [(f"`{f.name}`", _toml(f.default), meanings[f.name].replace("``", "`")) for f in dataclasses.fields(Recipe)]
+    rows = [(f"`{f.name}`", _toml(f.default), meanings[f.name].replace("``", "`").rstrip(".")) for f in dataclasses.fields(Recipe)]
     return _table(("setting", "default", "meaning"), rows)
 
 

@@ -79,7 +79,7 @@ class World:
 
     # ---- what a test does -------------------------------------------------------------------------------------------
 
-    def send(self, kind: type[m.Event], *fields: Any, **named: Any) -> list[m.Command]:
+    def send(self, kind: type[m.Event], /, *fields: Any, **named: Any) -> list[m.Command]:
         """An event now; returns the commands."""
         commands = self.scheduler.handle(kind(self.now_s, *fields, **named))
         if self.check:
