@@ -29,6 +29,8 @@ DEFAULT_STORE = "results"
 SUBMIT_TIMEOUT_S = 600.0
 STOP_TIMEOUT_S = 120.0
 WAIT_SLICE_S = 10.0
+PATIENCE_S = 30.0
+"""How long a resumed search waits for the processes of a killed service to die."""
 
 Status = dict[str, Any]
 """Where a search stands; see ``service.archive.stored_status`` for the keys."""
@@ -284,7 +286,7 @@ def local_client(
 
     folder = store_root(root)[0].absolute()
     if not take_over:
-        refuse_held(folder)
+        refuse_held(folder, PATIENCE_S if only else 0.0)
     fixed: dict[str, Any] = {"only": only, "take_over": take_over}
     settings = HeadSettings(**fixed) if profile is None else HeadSettings.from_toml(profile, **fixed)
     count = workers or max(1, int((os.cpu_count() or 1) / cpus))
@@ -294,15 +296,21 @@ def local_client(
         client.stop_service()
 
 
-def refuse_held(root: Path) -> None:
+def refuse_held(root: Path, patience_s: float = 0.0) -> None:
     """Nothing if no service works on the store.
+
+    Args:
+        root: folder of the store.
+        patience_s: how long to wait for one to end: what a killed program leaves behind dies a moment after it.
 
     Raises:
         StoreLockedError: one does; says how to use it.
     """
     from xnas_ray.service.archive import living_writer
 
-    holder = living_writer(root)
+    deadline_s = time.monotonic() + patience_s
+    while (holder := living_writer(root)) and time.monotonic() < deadline_s:
+        time.sleep(0.25)
     if holder:
         raise StoreLockedError(
             f"{root} is in the hands of another service ({holder}).",
