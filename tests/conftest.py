@@ -183,6 +183,12 @@ class _Written:
         self.opened.tell(Told(position, outcome))
 
 
+@pytest.fixture(scope="session")
+def played_search() -> type[_Written]:
+    """Plays the service for one search of a store that is open for writing, without Ray."""
+    return _Written
+
+
 # ---- the command line -----------------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,10 @@ from .driver import Result, World
 CONFIG = SchedulerConfig(lease_s=None, prefetch_below_s=0.0)
 
 
+def asked(world: World) -> int:
+    return sum(c.count for c in world.of(m.Propose))
+
+
 def test_a_lost_controller_is_opened_again_and_its_unanswered_proposals_are_void() -> None:
     world = World(CONFIG, by_hand=(m.Propose, m.OpenController)).start(cpus=2, a=m.SearchConfig(trials=4))
     world.send(m.ControllerReady, "a")
@@ -105,10 +109,10 @@ def test_a_refusal_lasts_until_the_next_tell() -> None:
     world.send(m.Proposed, "a", 0)
     world.send(m.ProposalRefused, "a")
     world.run(world.now_s)
-    assert world.of(m.Propose) == [m.Propose("a", 2)], "nothing is asked again of a controller that has nothing"
+    assert asked(world) == 2, "nothing is asked again of a controller that has nothing"
     world.report(world.dispatches()[0])
     world.run(world.now_s)
-    assert world.of(m.Propose)[1:] == [m.Propose("a", 2)]
+    assert asked(world) == 4
     world.send(m.ProposalRefused, "a")
     assert world.state("a") == SearchState.RUNNING, "one answer is missing"
     world.send(m.ProposalRefused, "a")

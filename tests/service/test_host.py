@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from xnas_ray.errors import SearchNotFoundError
+from xnas_ray.errors import SearchNotFoundError, XnasError
 from xnas_ray.messages import Outcome, TrialStatus
 from xnas_ray.service.archive import stored_card
 from xnas_ray.service.host import ControllerHost, Proposal, Told
@@ -98,3 +98,31 @@ def test_exhaustion_ends_the_list_with_none(archive, tmp_path: Path) -> None:
     found = host.step("S", [], 10_000)
     assert found[-1] is None and None not in found[:-1]
     assert len({p.key for p in found[:-1]}) == len(found) - 1
+
+
+def test_plugins_of_the_task_folder_travel_with_it(archive, tmp_path) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(archive.task, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "first.py").write_text(
+        "from xnas_ray.controllers.base import Controller\n"
+        "from xnas_ray.objectives.base import Objective\n\n\n"
+        "class First(Controller):\n"
+        "    def __init__(self, space, objectives, *, seed, horizon=None, step=1):\n"
+        "        super().__init__(space, objectives, seed=seed, horizon=horizon)\n"
+        "        self.step = step\n\n"
+        "    def _propose(self, rng):\n"
+        "        fresh = self.first_new(self.space.genotypes())\n"
+        "        return None if fresh is None else self.candidate(fresh)\n"
+    )
+    bundle = bundle_task(folder, tmp_path)
+    spec = {"task": "mine", "controller": {"name": "first:First", "params": {"step": 2}}}
+    search = resolve(tmp_path, SearchSpec.from_mapping(spec), bundle.hash)
+    controller = search.controller()
+    assert type(controller).__module__ == f"xnas_task_{bundle.hash}.first" and controller.step == 2
+    proposed = controller.propose()
+    assert proposed is not None and proposed.genotype == search.space.canonical((0,) * 6)
+    with pytest.raises(XnasError, match=r"does not define it\..*Did you mean .First."):
+        resolve(tmp_path, SearchSpec.from_mapping({"task": "mine", "controller": "first:Frist"}), bundle.hash)
+    spec["controller"]["params"] = {"stp": 2}
+    with pytest.raises(XnasError, match="Did you mean 'step'"):
+        resolve(tmp_path, SearchSpec.from_mapping(spec), bundle.hash)

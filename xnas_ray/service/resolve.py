@@ -6,13 +6,14 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from xnas_ray.controllers.base import Controller, Goal, Horizon
 from xnas_ray.controllers.registry import CONTROLLERS
-from xnas_ray.errors import GenotypeError, SpecError, TaskError
+from xnas_ray.errors import GenotypeError, SpecError, TaskError, UnknownNameError
 from xnas_ray.objectives.base import Objective, check_objectives
-from xnas_ray.objectives.registry import OBJECTIVES, create_objectives
+from xnas_ray.objectives.registry import OBJECTIVES
+from xnas_ray.registry import Registry, build
 from xnas_ray.spaces.base import DataShape, Space
 from xnas_ray.spaces.constrained import ANALYTIC, ConstrainedSpace
 from xnas_ray.spaces.registry import SPACES
@@ -20,6 +21,8 @@ from xnas_ray.spec import SearchSpec, parse_constraint
 from xnas_ray.store.layout import Layout
 from xnas_ray.tasks.loading import LoadedTask, import_bundle
 from xnas_ray.training.recipe import Recipe
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,15 @@ class Search:
             schedule_epochs=self.spec.schedule_epochs or self.spec.fidelity,
             shape=self.shape,
         )
-        return CONTROLLERS.create(
-            self.spec.controller.name,
-            self.spec.controller.params,
+        named = self.spec.controller
+        return build(
+            _plugin(CONTROLLERS, self.task, named.name, "controller"),
+            named.params,
             self.space,
             self.goals,
             seed=self.spec.seed,
             horizon=horizon,
+            what=f"controller {named.name!r}",
             field="controller",
         )
 
@@ -130,16 +135,27 @@ def _assemble(spec: SearchSpec, task: LoadedTask, shape: DataShape) -> Search:
     if spec.space is None or spec.space.name == "task":
         space = task.create_search_space(**(spec.space.params if spec.space else {}))
     else:
-        space = SPACES.create(spec.space.name, spec.space.params, field="space")
+        kind = _plugin(SPACES, task, spec.space.name, "space")
+        space = build(kind, spec.space.params, what=f"space {spec.space.name!r}", field="space")
     analytic = [c for c in spec.constraints if parse_constraint(c)[0] in ANALYTIC]
     if analytic:
         space = ConstrainedSpace(space, analytic, shape)
     if not spec.objectives:
         raise SpecError("names no objective and the task neither.", field="objectives", valid=OBJECTIVES.names())
-    objectives = create_objectives(spec.objectives)
+    objectives = tuple(_plugin(OBJECTIVES, task, name, "objectives")() for name in spec.objectives)
     check_objectives(objectives, shape)
     measured = {o.name for o in objectives} | set(ANALYTIC)
     for text in spec.constraints:
         if parse_constraint(text)[0] not in measured:
             raise SpecError(f"{text!r} is about something that is not measured.", field="constraints", valid=measured)
     return Search(spec, task, space, objectives, shape)
+
+
+def _plugin(registry: Registry[T], task: LoadedTask, name: str, field: str) -> type[T]:
+    """A class by its name: one of the task's own folder first, else a registered or importable one."""
+    own = task.attribute(name)
+    if own is None:
+        return registry.get(name, field=field)
+    if not isinstance(own, type):
+        raise UnknownNameError(f"{name!r} is not a class.", field=field)
+    return own

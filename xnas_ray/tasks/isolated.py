@@ -80,7 +80,7 @@ def import_modules(snapshot: Snapshot, names: Sequence[str]) -> dict[str, Module
             _FINDER.packages[package] = (snapshot.folder, python)
         try:
             with user_code(snapshot, "importing"):
-                return {name: importlib.import_module(f"{package}.{name}") for name in present}
+                return {name: importlib.import_module(f"{package}.{name.replace('/', '.')}") for name in present}
         except BaseException:
             _forget(package)
             raise

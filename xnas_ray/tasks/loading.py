@@ -78,6 +78,24 @@ class LoadedTask:
             raise TaskError(f"task {self.name!r} has no search space.", field="space")
         return self.problem.space
 
+    def attribute(self, name: str) -> Any:
+        """What ``"module:Name"`` is in the task's folder; None when the folder has no such module.
+
+        Plug-ins of a search lie beside its problem.py and travel with it: ``controller = "mine:MyController"``.
+
+        Raises:
+            TaskError: the module fails, or does not define the name.
+        """
+        module, _, attribute = name.partition(":")
+        found = import_modules(self._snapshot, [module.replace(".", "/")]) if attribute else {}
+        if not found:
+            return None
+        (imported,) = found.values()
+        if not hasattr(imported, attribute):
+            defined = [n for n in vars(imported) if not n.startswith("_")]
+            raise TaskError(f"{self.name}/{module}.py does not define it.", field=name, got=attribute, valid=defined)
+        return getattr(imported, attribute)
+
     def _call(self, function: Callable[..., object], name: str, params: dict[str, Any]) -> object:
         try:
             inspect.signature(function).bind(**params)
