@@ -136,8 +136,9 @@ def test_code_runs(page: Path, folder: Path) -> None:
         elif "output" in block.words:
             assert printed == block.text, f"{block} is not what the code before it prints"
     if tests:
-        options = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib", f"--rootdir={folder}"]
-        assert pytest.main([*map(str, tests), *options, "-c", str(folder / "pytest.ini")]) == pytest.ExitCode.OK
+        (folder / "pytest.ini").write_text("[pytest]\naddopts = -q -p no:cacheprovider --import-mode=importlib\n")
+        arguments = [f"--rootdir={folder}", "-c", str(folder / "pytest.ini"), *map(str, tests)]
+        assert pytest.main(arguments) == pytest.ExitCode.OK
 
 
 @pytest.mark.parametrize("block", all_blocks("python"))

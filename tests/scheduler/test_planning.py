@@ -90,9 +90,12 @@ def test_a_search_that_could_not_propose_for_long_returns_without_credit() -> No
 
 def test_a_slow_controller_gets_what_it_can_fill_and_the_others_the_rest() -> None:
     world = World(PLAIN, ask_s=lambda s: 20.0 if s == "b" else 0.0, check=False, result=lambda s, t, n: Result(1.0))
-    world.start(cpus=4, a=m.SearchConfig(), b=m.SearchConfig()).run(400.0)
-    assert sum(world.busy_s.values()) > 0.85 * 4 * 400.0
-    assert world.busy_s["b"] > 0.1 * 400.0
+    world.start(cpus=4, a=m.SearchConfig(), b=m.SearchConfig()).run(100.0)
+    before = dict(world.busy_s)
+    world.run(300.0)
+    print(shares(world, before))
+    assert sum(world.busy_s.values()) - sum(before.values()) > 0.97 * 4 * 200.0
+    assert shares(world, before)["b"] == pytest.approx(0.5, rel=0.1)
 
 
 def test_long_trials_are_served_beside_short_ones_that_are_always_in_stock() -> None:

@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
+from xnas_ray.errors import StoreError
 from xnas_ray.messages import Candidate, Failure, FailureKind, TrialStatus, WriteTerminal
 from xnas_ray.service.books import Book, LiveTrial
 from xnas_ray.service.host import Proposal
 from xnas_ray.service.reports import TrialResult
 from xnas_ray.spec import SearchSpec
+from xnas_ray.store.columns import check_row
 from xnas_ray.store.ids import new_search_id
 
 SEARCH = new_search_id(1_700_000_000)
@@ -144,3 +146,18 @@ def test_extend_changes_the_specification_and_the_card() -> None:
     one.extend({"trials": 9, "gpu_hours": 2.0})
     assert one.config().trials == 9 and one.config().gpu_hours == 2.0
     assert one.card["spec"]["budget"]["trials"] == 9
+
+
+def test_a_result_that_cannot_be_stored_is_a_failed_trial() -> None:
+    one = book()
+    live = one.live[0] = LiveTrial(proposal(), asked_at=1.0, attempts=1)
+    curve = ({"epoch": 1.0, "loss": float("nan"), "acc": 0.5},)
+    live.result = TrialResult(SEARCH, 0, (1, 0), TrialStatus.COMPLETED, 1.0, metrics={"a b": 1.0}, curve=curve)
+    row, _ = one.conclude(WriteTerminal(SEARCH, 0, (1, 0), TrialStatus.COMPLETED), 1, 7, 9.0)
+    assert live.told is not None and live.told.curve == ({"epoch": 1.0, "acc": 0.5},)
+    with pytest.raises(StoreError, match="cannot name a metric"):
+        check_row(row)
+    refused = one.refuse(row, "why")
+    check_row(refused)
+    assert (refused.status, refused.failure_kind, refused.metrics) == ("failed", "invalid", {})
+    assert live.told.status == TrialStatus.FAILED

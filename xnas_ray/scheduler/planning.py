@@ -53,11 +53,11 @@ class Planner:
     # ---- trials to workers ------------------------------------------------------------------------------------------
 
     def _fill_idle(self, shape: Shape, group: list[Search]) -> None:
-        """Queued trials go to idle workers: whose search has the lowest pass first."""
+        """Queued trials go to idle workers."""
         pool = self.core.pool
         idle = pool.idle.get(shape)
         while idle:
-            search = lowest(s for s in group if s.queued and s.may_use_another)
+            search = self._next([s for s in group if s.queued and s.may_use_another], group, len(idle))
             if search is None:
                 return
             self._serve(search, pool.workers[next(iter(idle))], group)
@@ -67,21 +67,45 @@ class Planner:
         pool = self.core.pool
         single = pool.single.get(shape)
         waiting = [s for s in group if s.queued] if single else []
-        while single and waiting:
-            search = lowest(waiting)
-            assert search is not None
-            found = (
-                next(iter(single)) if search.may_use_another else next((w for w in search.holders if w in single), "")
-            )
-            if found:
-                self._serve(search, pool.workers[found], group)
-            if not found or not search.queued:
+        while single:
+            search = self._next(waiting, group, len(single))
+            if search is None:
+                return
+            places = single if search.may_use_another else (w for w in search.holders if w in single)
+            worker_id = next(iter(places), None)
+            if worker_id is not None:
+                self._serve(search, pool.workers[worker_id], group)
+            if worker_id is None or not search.queued:
                 waiting.remove(search)
+
+    def _next(self, waiting: list[Search], group: list[Search], places: int) -> Search | None:
+        """Who of those with queued trials is served next: the lowest pass.
+
+        None when all places belong to searches before it, which have nothing queued but will be asked for as many.
+        """
+        search = lowest(waiting)
+        if search is None or len(group) == 1:
+            return search
+        share = self.core.pool.share(search.shape)
+        for other in group:
+            if other.virtual_s < search.virtual_s and other not in waiting:
+                turns = math.ceil((search.virtual_s - other.virtual_s) / self.core.fair.stride(other, share))
+                places -= int(min(turns, self._on_demand(other)))
+        return search if places > 0 else None
+
+    def _on_demand(self, search: Search) -> float:
+        """How many candidates a search would have at once if it were asked; 0 if asking takes long."""
+        if search.controller != Door.READY or search.ask_s is None or self.buffer(search):
+            return 0
+        more = search.outstanding + search.proposed + search.may_propose()
+        limit = search.config.max_workers
+        return more if limit is None else min(more, limit - len(search.holders))
 
     def _serve(self, search: Search, worker: Worker, group: list[Search]) -> None:
         for other in group:
             if other.virtual_s < search.virtual_s and not (other.queued and other.may_use_another):
-                self.core.fair.pass_over(other, search)
+                if not self._on_demand(other):
+                    self.core.fair.pass_over(other, search)
         self.trials.assign(search, search.pop(), worker)
 
     # ---- proposals --------------------------------------------------------------------------------------------------
@@ -92,9 +116,7 @@ class Planner:
             return
         buffers = [self.buffer(search) for search in group]
         places = self._places(shape, group)
-        if len(group) > 1 and any(buffers):
-            places += 1  # who is next must have a candidate at hand, or others take every place from their buffers
-        if sum(s.coming for s in group) >= places + sum(buffers):
+        if len(group) == 1 and group[0].coming >= places + buffers[0]:
             return
         for search, claim, buffer in zip(group, self._allot(places, group, shape), buffers, strict=True):
             count = int(min(claim + buffer - search.coming, search.may_propose()))

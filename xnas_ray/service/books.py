@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from xnas_ray.messages import Attempt, Candidate, Failure, Outcome, SearchConfig, TrialStatus, WriteTerminal
+from xnas_ray.messages import (
+    Attempt,
+    Candidate,
+    Failure,
+    FailureKind,
+    Outcome,
+    SearchConfig,
+    TrialStatus,
+    WriteTerminal,
+)
 from xnas_ray.service.host import Proposal
 from xnas_ray.service.ranking import dominates
 from xnas_ray.service.reports import TrialResult
@@ -154,6 +165,24 @@ class Book:
         curve = self._unwritten_curve(command, live, outcome) if command.attempt else []
         return row, curve
 
+    def refuse(self, row: TrialRow, why: str) -> TrialRow:
+        """The row of a trial whose result cannot be stored: it has failed, and its controller is told so."""
+        live = self.live[row.trial]
+        assert live.told is not None
+        failure = Failure(FailureKind.INVALID, "StoreError", why)
+        told = Outcome(row.trial, live.told.candidate, TrialStatus.FAILED, {}, (), live.told.cost_s, failure)
+        live.told = told
+        return dataclasses.replace(
+            row,
+            status=TrialStatus.FAILED,
+            metrics={},
+            failure_kind=failure.kind,
+            failure_type=failure.type,
+            failure_message=failure.message,
+            failure_log=None,
+            environment="{}",
+        )
+
     def _unwritten_curve(self, command: WriteTerminal, live: LiveTrial, outcome: Outcome) -> list[CurveRow]:
         assert command.attempt is not None
         written = live.curve_epochs if live.curve_attempt == command.attempt else 0
@@ -169,12 +198,13 @@ class Book:
                 return Outcome(command.trial, candidate, command.status, metrics)
             assert result is not None
             metrics = {**fixed, **result.metrics}
-            return Outcome(command.trial, candidate, command.status, metrics, result.curve, result.duration_s)
+            curve = tuple(_finite(record) for record in result.curve)
+            return Outcome(command.trial, candidate, command.status, metrics, curve, result.duration_s)
         failure = result.failure if result is not None and result.failure is not None else None
         if failure is None and command.failure is not None:
             failure = Failure(command.failure, "", command.reason)
         duration_s = result.duration_s if result else 0.0
-        curve = result.curve if result else ()
+        curve = tuple(_finite(record) for record in result.curve) if result else ()
         return Outcome(command.trial, candidate, command.status, {}, curve, duration_s, failure)
 
     def count(
@@ -257,6 +287,11 @@ class Book:
             "budget_trials": self.spec.budget.trials,
         }
         return json.dumps({**counts, "best": best})
+
+
+def _finite(record: Mapping[str, float]) -> dict[str, float]:
+    """A record of a curve without its NaN and infinite values."""
+    return {name: value for name, value in record.items() if math.isfinite(value)}
 
 
 def artifacts_folder(search_id: str, trial: int, attempt: Attempt) -> str:

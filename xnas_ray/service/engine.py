@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import logging
 import time
@@ -10,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from xnas_ray import messages as m
-from xnas_ray.errors import SearchNotFoundError
+from xnas_ray.errors import SearchNotFoundError, StoreError
 from xnas_ray.scheduler import Scheduler
 from xnas_ray.service.books import Book, LiveTrial, artifacts_folder
 from xnas_ray.service.host import Proposal, Told
@@ -131,17 +132,43 @@ class Engine:
     # ---- events -----------------------------------------------------------------------------------------------------
 
     def post(self, event: m.Event | Callable[[float], m.Event]) -> None:
-        """Let the scheduler handle an event (given as it is, or as a function of the time) and do what it orders."""
+        """Let the scheduler handle an event (given as it is, or as a function of the time) and do what it orders.
+
+        What goes wrong is logged, not raised: one event that does not fit must not stop those behind it.
+        """
         self._events.append(event if isinstance(event, m.Event) else event(time.monotonic()))
-        if self._handling:
-            return
+        if not self._handling:
+            self._drain()
+
+    def request(self, event: Callable[[float], m.Event]) -> None:
+        """A client's wish: like ``post``, but the client is told when it does not fit.
+
+        Raises:
+            TransitionError: the search is not in a state for this; nothing was changed.
+        """
+        commands = self.scheduler.handle(event(time.monotonic()))
         self._handling = True
-        try:
-            while self._events:
-                for command in self.scheduler.handle(self._events.popleft()):
-                    self._do[type(command)](command)
-        finally:
-            self._handling = False
+        self._obey(commands)
+        self._drain()
+
+    def _drain(self) -> None:
+        self._handling = True
+        while self._events:
+            event = self._events.popleft()
+            try:
+                commands = self.scheduler.handle(event)
+            except Exception:
+                log.exception("the scheduler refused %r", event)
+                continue
+            self._obey(commands)
+        self._handling = False
+
+    def _obey(self, commands: list[m.Command]) -> None:
+        for command in commands:
+            try:
+                self._do[type(command)](command)
+            except Exception:
+                log.exception("%r was not carried out", command)
 
     def proposal(self, search_id: str, proposal: Proposal) -> None:
         """A controller proposed: remember it, look for its result, tell the scheduler."""
@@ -190,7 +217,8 @@ class Engine:
         live.curve_epochs += 1
         live.curve.append(report.record)
         rows = curve_rows(report.search_id, report.trial, report.attempt, [report.record])
-        self.commits.append(rows, lazy=True)
+        with contextlib.suppress(StoreError):  # a name that cannot be stored is told with the result
+            self.commits.append(rows, lazy=True)
         self.on_change(report.search_id)
 
     def _result(self, worker_id: str, result: TrialResult) -> None:
@@ -267,7 +295,7 @@ class Engine:
         book = self.books[command.search_id]
         writer = self.commits.writer
         row, curve = book.conclude(command, writer.epoch, writer.next_seq(), time.time())
-        if curve:
+        with contextlib.suppress(StoreError):
             self.commits.append(curve, lazy=True)
         live = book.live[command.trial]
         if live.result is not None and live.result.attempt == command.attempt:
@@ -289,7 +317,11 @@ class Engine:
             self.post(lambda now: m.TerminalDurable(now, command.search_id, command.trial))
             self.on_change(command.search_id)
 
-        self.commits.append(row, durable)
+        try:
+            self.commits.append(row, durable)
+        except StoreError as error:  # a value that cannot be stored: the trial fails, and is stored as failed
+            row = book.refuse(row, str(error))
+            self.commits.append(row, durable)
 
     def _log_trial(self, command: m.LogTrial) -> None:
         writer = self.commits.writer

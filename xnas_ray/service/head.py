@@ -282,12 +282,12 @@ class Head:
     async def pause(self, search_id: str, at_once: bool = False) -> None:
         """Stop dispatching; with ``at_once`` running trials checkpoint and wait."""
         await self._known(search_id)
-        self.engine.post(lambda now: m.PauseRequested(now, search_id, "on request", at_once))
+        self.engine.request(lambda now: m.PauseRequested(now, search_id, "on request", at_once))
 
     async def resume(self, search_id: str) -> None:
         """Go on with a paused search."""
         await self._known(search_id)
-        self.engine.post(lambda now: m.ResumeRequested(now, search_id))
+        self.engine.request(lambda now: m.ResumeRequested(now, search_id))
 
     async def cancel(self, search_id: str) -> None:
         """End a search; the wish is durable before anything is stopped."""
@@ -316,7 +316,7 @@ class Head:
         if not changes:
             raise ServiceError("nothing to extend.", fix="Give --trials, --gpu-hours or --wall-clock.")
         try:
-            self.engine.post(lambda now: m.ExtendRequested(now, search_id, trials, gpu_hours, wall_clock))
+            self.engine.request(lambda now: m.ExtendRequested(now, search_id, trials, gpu_hours, wall_clock))
         except Exception:
             if self.engine.scheduler.search(search_id).state.ended:
                 self.engine.books.pop(search_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ from typing import Any
 import ray
 from ray.exceptions import (
     ActorUnavailableError,
-    GetTimeoutError,
     NodeDiedError,
     OutOfMemoryError,
     RayActorError,
+    RayError,
     RayTaskError,
     WorkerCrashedError,
 )
@@ -29,6 +30,8 @@ from xnas_ray.service.reports import Assignment, Report
 NAMESPACE = "xnas"
 DIED = (RayActorError, NodeDiedError, WorkerCrashedError, OutOfMemoryError)
 HEAD_CALL_TIMEOUT_S = 20.0
+HEAD_SILENCE_S = 600.0
+RETRY_S = 0.5
 
 
 def store_tag(root: Path) -> str:
@@ -192,15 +195,32 @@ class HeadLink:
         return self._call("report", worker_id, reports)
 
     def card(self, search_id: str) -> dict[str, Any]:
-        """The card of a search."""
-        return self._call("card", search_id)
+        """The card of a search; waits while a head is being replaced.
+
+        Raises:
+            SearchNotFoundError: the head does not know it any more.
+            ConnectionError: no head for ten minutes.
+        """
+        deadline_s = time.monotonic() + HEAD_SILENCE_S
+        while True:
+            try:
+                return self._call("card", search_id)
+            except ConnectionError:
+                if time.monotonic() > deadline_s:
+                    raise
+                time.sleep(RETRY_S)
 
     def _call(self, method: str, *arguments: Any) -> Any:
         try:
             if self._handle is None:
                 self._handle = ray.get_actor(self._name, namespace=NAMESPACE)
             return ray.get(getattr(self._handle, method).remote(*arguments), timeout=HEAD_CALL_TIMEOUT_S)
-        except (ValueError, GetTimeoutError, *DIED) as error:
+        except RayTaskError as error:
+            cause = remote_cause(error)
+            if isinstance(cause, XnasError):
+                raise cause from None
+            raise ConnectionError(f"the head could not answer: {cause}") from error
+        except (ValueError, RayError) as error:
             if not isinstance(error, ActorUnavailableError):
                 self._handle = None
             raise ConnectionError(f"the head does not answer: {error}") from error

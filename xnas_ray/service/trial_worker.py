@@ -209,7 +209,7 @@ class TrialWorker:
             assignment.attempt,
             TrialStatus.CANCELLED if stopped else TrialStatus.FAILED,
             0.0,
-            failure=Failure(kind, type(error).__name__, message[:2000], text[-8000:]),
+            failure=Failure(kind, type(error).__name__, _storable(message)[:2000], _storable(text)[-8000:]),
         )
 
     def _outgrown(self) -> bool:
@@ -238,7 +238,7 @@ class TrialWorker:
                 batch = self._merged()
             try:
                 assignments = self._send(self.worker_id, batch)
-            except ConnectionError as error:
+            except (ConnectionError, XnasError) as error:
                 if time.monotonic() - heard_s > HEAD_SILENCE_S:
                     log.error("no head for %.0f s, the worker ends: %s", HEAD_SILENCE_S, error)
                     self.ended.set()
@@ -280,6 +280,11 @@ class _LastLines(logging.Handler):
 
     def text(self) -> str:
         return "".join(self._lines)
+
+
+def _storable(text: str) -> str:
+    """Text that any encoder takes: half characters, which a log may well have, become question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def newest_checkpoint(trial_folder: Path) -> Path | None:
