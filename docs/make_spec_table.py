@@ -34,7 +34,10 @@ def settings_table() -> str:
 def recipe_table() -> str:
     """Every setting of a recipe: name, default and meaning, the latter from the class's docstring."""
     meanings = _attributes(inspect.getdoc(Recipe) or "")
-    rows = [(f"`{f.name}`", _toml(f.default), meanings[f.name].replace("``", "`").rstrip(".")) for f in dataclasses.fields(Recipe)]
+    rows = [
+        (f"`{f.name}`", _toml(f.default), meanings[f.name].replace("``", "`").rstrip("."))
+        for f in dataclasses.fields(Recipe)
+    ]
     return _table(("setting", "default", "meaning"), rows)
 
 
@@ -88,7 +91,7 @@ def _attributes(docstring: str) -> dict[str, str]:
             found[started[1]] = started[2]
         else:
             found[next(reversed(found))] += " " + line.strip()
-    return found
+    return {name: text.replace("``", "`").rstrip(".") for name, text in found.items()}
 
 
 if __name__ == "__main__":

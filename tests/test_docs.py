@@ -81,7 +81,7 @@ def without_code(text: str) -> str:
 
 @pytest.fixture(scope="session")
 def example_store(archive: Any, played_search: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with one finished search of 12 trials, one of which failed; the best one was measured on the test split."""
+    """A store with one finished search: 12 trials, one of them failed, the best one measured on the test split."""
     from xnas_ray.store import StoreWriter, new_search_id
 
     root = tmp_path_factory.mktemp("docs") / "results"

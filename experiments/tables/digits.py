@@ -5,6 +5,8 @@
     python experiments/tables/digits.py noise --root results/digits_table    # 200 classes x 5 seeds
     python experiments/tables/digits.py write-noise --root results/digits_table
     python experiments/tables/digits.py check --root results/digits_table    # retrains 50 rows, compares
+    python experiments/tables/digits.py busy --root results/digits_table     # wall time and busy share of the run
+    python experiments/tables/digits.py compare                              # with CIFAR-10's table in XNAS_DATA
 
 The table has a row a class: ``arch`` (official string of the cheapest member), ``val_accuracy_<e>`` and
 ``test_accuracy_<e>`` in percent after epochs 1 to 3, ``flops``, ``params``, ``duration_s`` (as measured by the worker,
@@ -24,7 +26,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from xnas_ray.spaces.nasbench201 import NASBench201
 from xnas_ray.store import list_searches, load_curves, load_trials
+from xnas_ray.tasks.datasets import data_file
 
 HERE = Path(__file__).parents[1] / "digits"
 TABLE = HERE / "nasbench201_digits.parquet"
@@ -129,9 +133,41 @@ def check(root: Path, rows: int = 50) -> None:
         sys.exit(1)
 
 
+def busy(root: Path) -> None:
+    """Print the wall time of the long run and the share of it that its workers spent on trials."""
+    trials = load_trials(root, searches(root, "all of nasbench201")[0])
+    wall_s = (trials["finished_at"].max() - trials["started_at"].min()).total_seconds()
+    workers = 2
+    share = trials["duration_s"].sum() / (workers * wall_s)
+    print(f"{len(trials)} trials in {wall_s / 60:.1f} min, {workers} workers busy for {share:.4f} of it")
+    print(
+        f"attempts beyond one: {int((trials['attempts'] - 1).sum())}, not completed: {(trials['status'] != 'completed').sum()}"
+    )
+
+
+def compare(rows: int = 10) -> None:
+    """Rank correlation of digits accuracies with the CIFAR-10 accuracies of NAS-Bench-201."""
+    space = NASBench201()
+    digits = pq.read_table(TABLE).to_pandas()
+    digits["key"] = [space.key(space.parse(a)) for a in digits["arch"]]
+    official = pq.read_table(data_file("nasbench201.parquet", "NAS-Bench-201 as a table"))
+    cifar = official.select(["arch", "cifar10_val_200", "cifar10_test_200"]).to_pandas()
+    cifar["key"] = [space.key(space.parse(a)) for a in cifar["arch"]]
+    both = digits.merge(cifar.groupby("key", as_index=False).first(), on="key", validate="one_to_one")
+    ten = both.sample(rows, random_state=0)
+    for name, frame in ((f"{rows} random classes", ten), (f"all {len(both)} classes", both)):
+        for column in ("cifar10_val_200", "cifar10_test_200"):
+            value = frame["val_accuracy_3"].corr(frame[column], "spearman")
+            print(f"{name}: Spearman of digits val_accuracy_3 with {column}: {value:+.3f}")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "write", "noise", "write-noise", "check"])
-    parser.add_argument("--root", type=Path, required=True, help="the store")
+    parser.add_argument("what", choices=["run", "write", "noise", "write-noise", "check", "busy", "compare"])
+    parser.add_argument("--root", type=Path, default=Path("results/digits_table"), help="the store")
     given = parser.parse_args()
-    {"run": run, "write": write, "noise": noise, "write-noise": write_noise, "check": check}[given.what](given.root)
+    if given.what == "compare":
+        compare()
+    else:
+        steps = {"run": run, "write": write, "noise": noise, "write-noise": write_noise, "check": check, "busy": busy}
+        steps[given.what](given.root)

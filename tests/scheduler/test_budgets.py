@@ -47,7 +47,7 @@ def test_cancelled_and_reused_trials_do_not_count() -> None:
     assert world.state("a") == SearchState.FINISHED
 
 
-# ---- running time ------------------------------------------------------------------------------------------------------
+# ---- running time ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("hard", "status"), [(False, "completed"), (True, "cancelled")])
@@ -102,7 +102,7 @@ def test_the_next_wakeup_is_when_the_budget_is_spent() -> None:
     assert world.scheduler.next_wakeup_s == 250.0
 
 
-# ---- GPU hours ---------------------------------------------------------------------------------------------------------
+# ---- GPU hours -------------------------------------------------------------------------------------------------------
 
 
 def test_gpu_hours_count_every_attempt_by_its_share_of_a_gpu() -> None:
@@ -144,7 +144,7 @@ def test_gpu_hours_go_on_after_a_restart_before_anything_is_dispatched() -> None
     assert world.statuses("a") == ["cancelled"] and not world.dispatches()
 
 
-# ---- extend ------------------------------------------------------------------------------------------------------------
+# ---- extend ----------------------------------------------------------------------------------------------------------
 
 
 def test_extend_reopens_a_finished_search() -> None:

@@ -21,7 +21,7 @@ def config(**named: object) -> SchedulerConfig:
     return SchedulerConfig(lease_s=None, prefetch_below_s=0.0, **named)  # type: ignore[arg-type]
 
 
-# ---- the queue ---------------------------------------------------------------------------------------------------------
+# ---- the queue -------------------------------------------------------------------------------------------------------
 
 
 def test_so_many_searches_run_at_once_the_highest_priority_first() -> None:
@@ -71,7 +71,7 @@ def test_events_cost_nothing_for_searches_that_have_ended() -> None:
     assert not core.running and not core.queued and len(core.searches) == 30
 
 
-# ---- pause and resume --------------------------------------------------------------------------------------------------
+# ---- pause and resume ------------------------------------------------------------------------------------------------
 
 
 def test_pause_dispatches_nothing_and_lets_running_trials_finish() -> None:
@@ -128,7 +128,7 @@ def test_a_queued_search_can_be_paused_before_it_ever_runs() -> None:
     assert world.states("b") == ["paused"]
 
 
-# ---- cancel ------------------------------------------------------------------------------------------------------------
+# ---- cancel ----------------------------------------------------------------------------------------------------------
 
 
 def test_cancel_ends_what_waits_at_once_and_what_runs_when_it_stops() -> None:
@@ -189,7 +189,7 @@ def test_nothing_new_is_dispatched_to_a_worker_that_a_cancel_frees() -> None:
     assert world.statuses("b") == ["completed"] and len(world.of(m.StartWorker)) == 1
 
 
-# ---- failures in a row -------------------------------------------------------------------------------------------------
+# ---- failures in a row -----------------------------------------------------------------------------------------------
 
 
 def test_ten_failed_trials_in_a_row_pause_a_search_with_the_reason() -> None:
@@ -215,7 +215,7 @@ def test_attempts_that_are_tried_again_are_no_failures_in_a_row() -> None:
     assert world.statuses("a") == ["completed"] * 12
 
 
-# ---- requests that cannot be -------------------------------------------------------------------------------------------
+# ---- requests that cannot be -----------------------------------------------------------------------------------------
 
 
 def finished(world: World) -> None:
@@ -262,7 +262,7 @@ def test_requests_for_the_unknown_list_what_is_known(event: type[m.Event]) -> No
         world.send(event, "b")
 
 
-# ---- restored ----------------------------------------------------------------------------------------------------------
+# ---- restored --------------------------------------------------------------------------------------------------------
 
 
 def restore(progress: m.SearchProgress, search: m.SearchConfig | None = None, **named: object) -> World:

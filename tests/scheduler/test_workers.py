@@ -27,7 +27,7 @@ def two_deep(config: SchedulerConfig = PREFETCH, **search: object) -> tuple[Worl
     return world, first, second
 
 
-# ---- timeouts and stops ------------------------------------------------------------------------------------------------
+# ---- timeouts and stops ----------------------------------------------------------------------------------------------
 
 
 def test_a_trial_that_takes_too_long_is_killed_and_fails_as_timeout() -> None:
@@ -127,7 +127,7 @@ def test_stop_is_ordered_once_and_a_cancel_overrides_a_checkpoint() -> None:
     assert world.statuses("a") == ["cancelled"]
 
 
-# ---- leases ------------------------------------------------------------------------------------------------------------
+# ---- leases ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_worker_that_is_not_heard_is_killed_and_its_trial_goes_on_elsewhere() -> None:
@@ -166,7 +166,7 @@ def test_an_empty_worker_that_does_not_end_when_asked_is_killed() -> None:
     assert world.times(m.KillWorker) == [world.times(m.StopWorker)[0] + 10.0]
 
 
-# ---- starting ----------------------------------------------------------------------------------------------------------
+# ---- starting --------------------------------------------------------------------------------------------------------
 
 
 def test_workers_that_die_while_they_start_give_their_node_longer_and_longer_rests() -> None:
@@ -224,7 +224,7 @@ def test_a_recycled_worker_finishes_what_it_holds_and_is_replaced() -> None:
     assert world.dispatches()[-1].worker_id == world.of(m.StartWorker)[-1].worker_id
 
 
-# ---- nodes -------------------------------------------------------------------------------------------------------------
+# ---- nodes -----------------------------------------------------------------------------------------------------------
 
 
 def test_nothing_starts_on_a_draining_node_and_what_runs_there_finishes() -> None:
@@ -290,7 +290,7 @@ def test_news_of_the_unknown_change_nothing(event: m.Event) -> None:
     assert world.scheduler.handle(event) == []
 
 
-# ---- adoption ----------------------------------------------------------------------------------------------------------
+# ---- adoption --------------------------------------------------------------------------------------------------------
 
 
 def restored(*pending: m.PendingTrial, state: SearchState = SearchState.RUNNING, trials: int = 9) -> World:

@@ -118,6 +118,19 @@ def test_pause_resume_extend_reuse_and_idempotent_submit(shared_service) -> None
         one.call("extend", search, 10)
 
 
+def test_workers_may_share_gpus_and_gpu_hours_are_counted(shared_service) -> None:
+    one = shared_service
+    search = one.submit("steps", budget={"trials": 8}, resources={"cpus": 1, "gpus": 0.5, "workers": 2}, seed=9)
+    final = one.wait(search)
+    frame = load_trials(one.root, search)
+    assert final["state"] == "finished" and frame["worker"].nunique() <= 2
+    assert final["gpu_s"] == pytest.approx(0.5 * frame["duration_s"].sum(), rel=0.05)
+    small = one.submit("steps", budget={"gpu_hours": 1e-4}, resources={"cpus": 1, "gpus": 0.5, "workers": 2}, seed=10)
+    spent = one.wait(small)
+    assert spent["state"] == "finished" and "GPU hours" in spent["reason"]
+    assert 0.36 <= spent["gpu_s"] < 1.0
+
+
 def test_bad_candidates_fail_alone_and_workers_live_on(shared_service) -> None:
     one, root = shared_service, shared_service.root
     search = one.submit("moody", budget={"trials": 40}, retries=1, timeout_s=3.0, space={"name": "nasbench201"}, seed=3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Callable
 
 from xnas_ray import messages as m
 from xnas_ray.scheduler.core import Core
@@ -57,7 +58,8 @@ class Planner:
         pool = self.core.pool
         idle = pool.idle.get(shape)
         while idle:
-            search = self._next([s for s in group if s.queued and s.may_use_another], group, len(idle))
+            waiting = [s for s in group if s.queued and s.may_use_another]
+            search = self._next(waiting, group, len(idle), self._on_demand)
             if search is None:
                 return
             self._serve(search, pool.workers[next(iter(idle))], group)
@@ -68,7 +70,7 @@ class Planner:
         single = pool.single.get(shape)
         waiting = [s for s in group if s.queued] if single else []
         while single:
-            search = self._next(waiting, group, len(single))
+            search = self._next(waiting, group, len(single), self._in_time)
             if search is None:
                 return
             places = single if search.may_use_another else (w for w in search.holders if w in single)
@@ -78,10 +80,12 @@ class Planner:
             if worker_id is None or not search.queued:
                 waiting.remove(search)
 
-    def _next(self, waiting: list[Search], group: list[Search], places: int) -> Search | None:
+    def _next(
+        self, waiting: list[Search], group: list[Search], places: int, soon: Callable[[Search], float]
+    ) -> Search | None:
         """Who of those with queued trials is served next: the lowest pass.
 
-        None when all places belong to searches before it, which have nothing queued but will be asked for as many.
+        None when all places belong to searches before it, which have nothing queued but ``soon`` will have as many.
         """
         search = lowest(waiting)
         if search is None or len(group) == 1:
@@ -90,12 +94,21 @@ class Planner:
         for other in group:
             if other.virtual_s < search.virtual_s and other not in waiting:
                 turns = math.ceil((search.virtual_s - other.virtual_s) / self.core.fair.stride(other, share))
-                places -= int(min(turns, self._on_demand(other)))
+                places -= int(min(turns, soon(other)))
         return search if places > 0 else None
 
     def _on_demand(self, search: Search) -> float:
-        """How many candidates a search would have at once if it were asked; 0 if asking takes long."""
-        if search.controller != Door.READY or search.ask_s is None or self.buffer(search):
+        """How many candidates a search would have at once if it were asked: an idle worker may wait for them."""
+        return 0 if search.ask_s is None or self.buffer(search) else self._obtainable(search)
+
+    def _in_time(self, search: Search) -> float:
+        """How many candidates a search would have before a short trial ends, behind which they could wait."""
+        in_time = search.ask_s is not None and search.ask_s < self.core.config.prefetch_below_s
+        return self._obtainable(search) if in_time else 0
+
+    @staticmethod
+    def _obtainable(search: Search) -> float:
+        if search.controller != Door.READY:
             return 0
         more = search.outstanding + search.proposed + search.may_propose()
         limit = search.config.max_workers
@@ -103,9 +116,9 @@ class Planner:
 
     def _serve(self, search: Search, worker: Worker, group: list[Search]) -> None:
         for other in group:
-            if other.virtual_s < search.virtual_s and not (other.queued and other.may_use_another):
-                if not self._on_demand(other):
-                    self.core.fair.pass_over(other, search)
+            behind = other.virtual_s < search.virtual_s and not (other.queued and other.may_use_another)
+            if behind and not self._on_demand(other):
+                self.core.fair.pass_over(other, search)
         self.trials.assign(search, search.pop(), worker)
 
     # ---- proposals --------------------------------------------------------------------------------------------------
@@ -118,7 +131,8 @@ class Planner:
         places = self._places(shape, group)
         if len(group) == 1 and group[0].coming >= places + buffers[0]:
             return
-        for search, claim, buffer in zip(group, self._allot(places, group, shape), buffers, strict=True):
+        claims = self._claims(places, group, shape)
+        for search, claim, buffer in zip(group, claims, buffers, strict=True):
             count = int(min(claim + buffer - search.coming, search.may_propose()))
             if count > 0:
                 search.outstanding += count
@@ -131,14 +145,24 @@ class Planner:
             return 2 * idle + self.core.pool.single_count(shape)
         return idle
 
-    def _allot(self, places: int, group: list[Search], shape: Shape) -> list[int]:
-        """Share places among searches by their passes, to none more than it can fill; in the order of the group."""
+    def _claims(self, places: int, group: list[Search], shape: Shape) -> list[int]:
+        """Share places among searches by their passes, to none more than it can fill; in the order of the group.
+
+        A search whose candidates take long claims its part too, but others may fill it meanwhile.
+        """
         limits = [self._can_fill(search) for search in group]
         if len(group) == 1:
             return [int(min(places, limits[0]))]
+        if not places:
+            return [0] * len(group)
         share = self.core.pool.share(shape)
         lines = [(s.virtual_s, self.core.fair.stride(s, share), limit) for s, limit in zip(group, limits, strict=True)]
-        return allot(places, lines)
+        claims = allot(places, lines)
+        slow = [self.buffer(search) > 0 for search in group]
+        if any(slow):
+            now = [(*line[:2], s.queued if late else line[2]) for s, line, late in zip(group, lines, slow, strict=True)]
+            claims = [a if late else b for a, b, late in zip(claims, allot(places, now), slow, strict=True)]
+        return claims
 
     def _can_fill(self, search: Search) -> float:
         more = search.coming + search.may_propose()

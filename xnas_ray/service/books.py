@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ from xnas_ray.service.host import Proposal
 from xnas_ray.service.ranking import dominates
 from xnas_ray.service.reports import TrialResult
 from xnas_ray.spec import SearchSpec, parse_constraint, satisfies
+from xnas_ray.store.replay import SearchReplay
 from xnas_ray.store.rows import CurveRow, Position, TrialRow, curve_rows, trial_row
 from xnas_ray.store.schema import METRIC_PREFIX
 
@@ -126,6 +127,29 @@ class Book:
         known = {k: v for k, v in columns.items() if k not in NEVER_REUSED and v is not None}
         known |= {"flops": float(proposal.flops), "params": float(proposal.params)}
         return known if all(o["name"] in known for o in self.objectives) else None
+
+    def restore(self, history: SearchReplay, records: Sequence[Mapping[str, Any]]) -> None:
+        """Take counters, the best trial and the pending trials from the store.
+
+        Args:
+            history: the search, read back.
+            records: its terminal rows, in the order of the tells.
+        """
+        for record in records:
+            self.count(
+                record["trial"],
+                record["status"],
+                record["metrics"],
+                record["architecture"],
+                record["artifacts"],
+                duration_s=record["duration_s"],
+                reused=record["reused_from"] is not None,
+            )
+        asked = {one.candidate.ask_number: one for one in history.asked}
+        for pending in history.pending:
+            one = asked[pending.trial]
+            proposal = Proposal.from_note(one.candidate, one.told_through, one.detail)
+            self.live[pending.trial] = LiveTrial(proposal, asked_at=one.at, attempts=pending.attempts)
 
     # ---- an ended trial ---------------------------------------------------------------------------------------------
 

@@ -17,15 +17,15 @@ from typing import Any
 import ray
 
 from xnas_ray import messages as m
-from xnas_ray.errors import ProtocolError, SearchNotFoundError, ServiceError, StoreError
+from xnas_ray.errors import ProtocolError, SearchNotFoundError, ServiceError
 from xnas_ray.messages import PROTOCOL_VERSION, SearchState
 from xnas_ray.scheduler import Scheduler
 from xnas_ray.service.archive import stored_card, stored_state, stored_status, trial_records
-from xnas_ray.service.books import Book, LiveTrial, artifacts_folder
+from xnas_ray.service.books import Book
 from xnas_ray.service.commits import Commits
 from xnas_ray.service.engine import CANCEL_REQUESTED, Engine
+from xnas_ray.service.finalists import KIND, stored_test, weights_assignment
 from xnas_ray.service.fleet import Fleet
-from xnas_ray.service.host import Proposal
 from xnas_ray.service.hosts import Hosts
 from xnas_ray.service.remote import NAMESPACE, HostLauncher, WorkerLauncher, head_name
 from xnas_ray.service.reports import WEIGHTS_FILE, Assignment, Report
@@ -35,7 +35,7 @@ from xnas_ray.store.files import Files, write_whole
 from xnas_ray.store.ids import new_search_id
 from xnas_ray.store.layout import Layout
 from xnas_ray.store.reader import search_rows
-from xnas_ray.store.replay import SearchReplay, replay, unfinished_searches
+from xnas_ray.store.replay import replay, unfinished_searches
 from xnas_ray.store.reuse import ReuseIndex
 from xnas_ray.store.writer import StoreWriter
 
@@ -122,7 +122,7 @@ class Head:
         history = replay(self.root, search_id, curves=False)
         book = Book(search_id, stored_card(self.root, search_id))
         self.engine.books[search_id] = book
-        _fill(book, history, trial_records(self.root, search_id))
+        book.restore(history, trial_records(self.root, search_id))
         self.engine.post(lambda now: m.SearchSubmitted(now, search_id, book.config(), history.progress()))
         if history.reason == CANCEL_REQUESTED:
             self.engine.post(lambda now: m.CancelRequested(now, search_id))
@@ -337,11 +337,11 @@ class Head:
         await self._started.wait()
         loop = asyncio.get_running_loop()
         card = await loop.run_in_executor(None, stored_card, self.root, search_id)
-        known = await loop.run_in_executor(None, _stored_test, self.root, search_id, trial)
+        known = await loop.run_in_executor(None, stored_test, self.root, search_id, trial)
         if known is not None:
             return known
         history = await loop.run_in_executor(None, replay, self.root, search_id)
-        assignment = _test_assignment(self.layout, search_id, trial, history)
+        assignment = weights_assignment(self.layout, search_id, trial, history)
         worker = self.fleet.any()
         if worker is None:
             raise ServiceError("no worker is up to measure the test split.", fix="Try again in a moment.")
@@ -349,7 +349,7 @@ class Head:
         import pandas as pd
 
         table = pd.DataFrame([{"trial": trial, "metric": k, "value": v} for k, v in metrics.items()])
-        self.writer.append_explanation("test", search_id, table)
+        self.writer.append_explanation(KIND, search_id, table)
         self.commits.append([])
         await self.commits.flush()
         return metrics
@@ -396,50 +396,6 @@ def _event(kind: Callable[..., m.Event], *fields: Any) -> m.Event:
     """An event whose time, its first field, is given last."""
     *known, now_s = fields
     return kind(now_s, *known)
-
-
-def _fill(book: Book, history: SearchReplay, records: list[dict[str, Any]]) -> None:
-    """Counters, the best trial and the pending trials of a search of the store."""
-    for record in records:
-        book.count(
-            record["trial"],
-            record["status"],
-            record["metrics"],
-            record["architecture"],
-            record["artifacts"],
-            duration_s=record["duration_s"],
-            reused=record["reused_from"] is not None,
-        )
-    asked = {one.candidate.ask_number: one for one in history.asked}
-    for pending in history.pending:
-        one = asked[pending.trial]
-        proposal = Proposal.from_note(one.candidate, one.told_through, one.detail)
-        book.live[pending.trial] = LiveTrial(proposal, asked_at=one.at, attempts=pending.attempts)
-
-
-def _stored_test(root: Path, search_id: str, trial: int) -> dict[str, float] | None:
-    from xnas_ray.store import load_explanations
-
-    if "test" not in Layout(root).explanation_kinds():
-        return None
-    table = load_explanations(root, "test", search_id)
-    rows = table[table["trial"] == trial] if len(table) else table
-    return dict(zip(rows["metric"], rows["value"], strict=True)) if len(rows) else None
-
-
-def _test_assignment(layout: Layout, search_id: str, trial: int, history: SearchReplay) -> Assignment:
-    outcome = next((o for o in history.outcomes if o.trial == trial), None)
-    if outcome is None:
-        raise StoreError(f"trial {search_id}/{trial} has not ended.", field="trial")
-    folders = [p.parent for p in (layout.root / f"artifacts/{search_id}/{trial}").glob(f"*/{WEIGHTS_FILE}")]
-    if not folders:
-        raise StoreError(
-            f"no weights are kept of trial {search_id}/{trial}.",
-            fix="Search with keep_weights = 'best', 'front' or 'all'.",
-        )
-    epoch, number = max(tuple(int(x) for x in f.name.split("-")) for f in folders)
-    folder = artifacts_folder(search_id, trial, (epoch, number))
-    return Assignment(search_id, trial, (epoch, number), outcome.candidate, 0, folder)
 
 
 def _version() -> str:
