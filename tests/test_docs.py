@@ -25,6 +25,7 @@ import shlex
 import shutil
 import sys
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def example_store(archive: Any, played_search: Any, tmp_path_factory: pytest.Tem
 
 
 @pytest.fixture
-def folder(example_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(example_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where a page runs: its own folder, on the import path."""
     import torch
 

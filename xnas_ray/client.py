@@ -287,7 +287,7 @@ def local_client(
     folder = store_root(root)[0].absolute()
     if not take_over:
         refuse_held(folder, PATIENCE_S if only else 0.0)
-    fixed: dict[str, Any] = {"only": only, "take_over": take_over}
+    fixed: dict[str, Any] = {"only": only, "take_over": take_over, "max_workers": workers if only else None}
     settings = HeadSettings(**fixed) if profile is None else HeadSettings.from_toml(profile, **fixed)
     count = workers or max(1, int((os.cpu_count() or 1) / cpus))
     with bring_up.start_local(folder, cpus=math.ceil(count * cpus)):

@@ -651,7 +651,7 @@ def message_from_json(data: Mapping[str, Any]) -> Message:
     """
     if data.get("$version") != PROTOCOL_VERSION:
         raise ProtocolError(
-            f"this side speaks protocol {PROTOCOL_VERSION}, the other {data.get('version')}.",
+            f"this side speaks protocol {PROTOCOL_VERSION}, the other {data.get('$version')}.",
             fix="Install the same version of xnas-ray on both sides.",
         )
     kinds = _kinds()

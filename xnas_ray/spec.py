@@ -76,7 +76,6 @@ class SearchSpec(Part):
     resources: Resources = Field(Resources(), description="what one worker holds")
     reuse: Literal["none", "completed"] = Field("none", description="take equal finished trials from the store")
     keep_weights: Literal["none", "best", "front", "all"] = Field("best", description="whose weights are kept")
-    keep_activations: bool = Field(False, description="keep what objectives saw inside the networks")
     retries: int = Field(1, ge=0, le=100, description="extra attempts after an exception, out of memory or a timeout")
     timeout_s: float | None = Field(None, gt=0, description="longest that an attempt may take, in seconds")
     max_trials_per_worker: int | None = Field(None, ge=1, description="replace a worker after that many trials")

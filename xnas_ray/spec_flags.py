@@ -143,12 +143,6 @@ SPEC_FLAGS: tuple[Flag, ...] = (
         "whose weights are kept",
     ),
     Flag(
-        "keep_activations",
-        "",
-        "true|false",
-        "keep what objectives saw inside the networks",
-    ),
-    Flag(
         "retries",
         "",
         "whole number",

@@ -140,9 +140,8 @@ def busy(root: Path) -> None:
     workers = 2
     share = trials["duration_s"].sum() / (workers * wall_s)
     print(f"{len(trials)} trials in {wall_s / 60:.1f} min, {workers} workers busy for {share:.4f} of it")
-    print(
-        f"attempts beyond one: {int((trials['attempts'] - 1).sum())}, not completed: {(trials['status'] != 'completed').sum()}"
-    )
+    again, failed = int((trials["attempts"] - 1).sum()), int((trials["status"] != "completed").sum())
+    print(f"attempts beyond one: {again}, not completed: {failed}")
 
 
 def compare(rows: int = 10) -> None:

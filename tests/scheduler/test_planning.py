@@ -99,6 +99,17 @@ def test_a_slow_controller_gets_what_it_can_fill_and_the_others_the_rest() -> No
     assert shares(world, before)["b"] == pytest.approx(0.5, rel=0.1)
 
 
+@pytest.mark.parametrize("trial_s", [0.3, 10.0])
+def test_a_controller_that_hangs_keeps_no_worker_from_the_others(trial_s: float) -> None:
+    world = World(PREFETCH, ask_s=0.002, result=lambda s, t, n: Result(trial_s), check=False)
+    world.start(cpus=4, a=m.SearchConfig(), b=m.SearchConfig()).run(20 * trial_s)
+    world.ask_s = lambda s: 1e9 if s == "b" else 0.002
+    world.run(30 * trial_s)  # what it had proposed is used up
+    before = dict(world.busy_s)
+    world.run(60 * trial_s)
+    assert world.busy_s["a"] - before["a"] > 0.96 * 4 * 30 * trial_s
+
+
 def test_long_trials_are_served_beside_short_ones_that_are_always_in_stock() -> None:
     """Buffered and prefetched trials of one search may not take every place that becomes free."""
     world = World(
@@ -137,9 +148,7 @@ def test_candidates_are_asked_for_when_a_worker_is_free_and_not_before() -> None
     ("ask_s", "trial_s", "ahead"),
     [(0.0, 1.0, 0), (0.005, 1.0, 0), (0.02, 1.0, 1), (0.5, 1.0, 2), (1.0, 1.0, 4), (2.5, 1.0, 10), (100.0, 1.0, 64)],
 )
-def test_the_buffer_is_what_workers_consume_while_a_proposal_is_made(
-    ask_s: float, trial_s: float, ahead: int
-) -> None:
+def test_the_buffer_is_what_workers_consume_while_a_proposal_is_made(ask_s: float, trial_s: float, ahead: int) -> None:
     world = World(PLAIN, result=lambda s, t, n: Result(trial_s), ask_s=ask_s).start(cpus=4, a=m.SearchConfig())
     world.run(20 * (ask_s + trial_s))
     view = world.scheduler.search("a")

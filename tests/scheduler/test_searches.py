@@ -246,9 +246,7 @@ def ending(world: World) -> None:
         (lambda world: None, m.SearchSubmitted, "a was submitted before, it is running"),
     ],
 )
-def test_requests_that_cannot_be_say_why(
-    before: Callable[[World], None], event: type[m.Event], match: str
-) -> None:
+def test_requests_that_cannot_be_say_why(before: Callable[[World], None], event: type[m.Event], match: str) -> None:
     world = World(config()).start(a=m.SearchConfig(trials=2))
     before(world)
     with pytest.raises(TransitionError, match=match):

@@ -64,7 +64,9 @@ class SchedulerMachine(RuleBasedStateMachine):
             self.submit(config, 20)
         self.send(m.Tick)
 
-    def send(self, kind: type[m.Event], /, *fields: Any, error: bool = False, genuine: bool = False, **named: Any) -> None:
+    def send(
+        self, kind: type[m.Event], /, *fields: Any, error: bool = False, genuine: bool = False, **named: Any
+    ) -> None:
         event = kind(self.now_s, *fields, **named)
         try:
             commands = self.scheduler.handle(event)

@@ -8,7 +8,7 @@ from xnas_ray import messages as m
 from xnas_ray.messages import FailureKind, SearchState, TrialStatus
 from xnas_ray.scheduler import SchedulerConfig
 
-from .driver import Result, World, failed
+from .driver import Result, World
 
 ONE = m.SearchConfig(trials=1)
 NO_LEASE = SchedulerConfig(lease_s=None, prefetch_below_s=0.0)
@@ -322,7 +322,9 @@ def test_a_living_worker_goes_on_with_what_it_runs() -> None:
         ("nowhere", ()),
     ],
 )
-def test_a_living_worker_that_does_not_fit_is_killed(node: str, running: tuple[tuple[str, int, m.Attempt], ...]) -> None:
+def test_a_living_worker_that_does_not_fit_is_killed(
+    node: str, running: tuple[tuple[str, int, m.Attempt], ...]
+) -> None:
     world = restored(m.PendingTrial(2, attempts=1))
     commands = world.send(m.WorkerAdopted, "w1-7", node, 1.0, 0.0, running)
     assert [type(c) for c in commands] == [m.KillWorker]

@@ -36,11 +36,12 @@ def play(root: Path, scene: Callable[[Commits, dict[str, list[str]]], Awaitable[
     """Run a scene with a committer on a real store."""
 
     async def main() -> dict[str, list[str]]:
-        heard: dict[str, list[str]] = {"full": [], "fenced": []}
+        heard: dict[str, list[str]] = {"full": [], "fenced": [], "space": []}
         one = Commits(
             StoreWriter.open(root),
             on_full=heard["full"].append,
             on_fenced=heard["fenced"].append,
+            on_space=lambda: heard["space"].append("again"),
             live=lambda: [SEARCH],
             **settings,
         )
@@ -108,6 +109,7 @@ def test_a_full_disk_is_told_and_what_waited_becomes_durable_later(root, monkeyp
         await one.flush()
         assert told == [0, 1]
         assert len(heard["full"]) == 2
+        assert heard["space"] == ["again"]
 
     play(root, scene, interval_s=0.01)
     assert list(load_log(root, SEARCH)["trial"]) == [0, 1]

@@ -84,14 +84,6 @@ def test_keep_weights(store, archive, monkeypatch, keep):
     assert found(store) == {f"artifacts/{archive.finished}/{n}/1-0" for n in set(range(12)) - kept}
 
 
-def test_activations_stay_where_they_are_wanted(store, archive, monkeypatch):
-    folder = store.artifacts(archive.finished, 2, (1, 0))
-    put(folder, "weights.pt", "activations.npy", "checkpoint.pt")
-    keeping(store, archive, monkeypatch, keep_activations=True)
-    prefix = f"artifacts/{archive.finished}/2/1-0"
-    assert found(store) == {f"{prefix}/weights.pt", f"{prefix}/checkpoint.pt"}
-
-
 def test_young_things_may_belong_to_a_new_search(store, archive):
     put(store.root / "artifacts" / new_search_id(1.0) / "0" / "1-0", "weights.pt")
     put(store.root / "tasks" / ("ab" * 16), "problem.py")

@@ -15,6 +15,8 @@ from xnas_ray.scheduler.searches import Searches
 from xnas_ray.scheduler.trials import Trials
 
 BUFFER_PER_WORKER = 16
+FIRST_PATIENCE_S = 1.0
+SLACK_S = 1e-6
 
 
 class Planner:
@@ -99,12 +101,32 @@ class Planner:
 
     def _on_demand(self, search: Search) -> float:
         """How many candidates a search would have at once if it were asked: an idle worker may wait for them."""
-        return 0 if search.ask_s is None or self.buffer(search) else self._obtainable(search)
+        return 0 if self._is_late(search) else self._obtainable(search)
 
     def _in_time(self, search: Search) -> float:
         """How many candidates a search would have before a short trial ends, behind which they could wait."""
-        in_time = search.ask_s is not None and search.ask_s < self.core.config.prefetch_below_s
+        limit_s = self.core.config.prefetch_below_s
+        in_time = search.ask_s is not None and search.ask_s < limit_s and self._asked_for_s(search) < limit_s
         return self._obtainable(search) if in_time else 0
+
+    def _is_late(self, search: Search) -> bool:
+        """Whether a worker should not wait for its next candidate: proposals take long, or just now they do."""
+        patience_s = self._patience_s(search)
+        slow = search.ask_s is not None and search.trial_s is not None and search.ask_s >= patience_s
+        return slow or (bool(search.asked_at) and self._asked_for_s(search) + SLACK_S >= patience_s)
+
+    def _patience_s(self, search: Search) -> float:
+        if search.ask_s is None or search.trial_s is None:
+            return FIRST_PATIENCE_S
+        return self.core.config.buffer_waste * search.trial_s
+
+    def _asked_for_s(self, search: Search) -> float:
+        return self.core.now_s - search.asked_at[0][0] if search.asked_at else 0.0
+
+    def late_s(self, search: Search) -> float:
+        """When others will no longer leave places to a search that has not answered; infinite if that does not come."""
+        when_s = search.asked_at[0][0] + self._patience_s(search) if search.asked_at else math.inf
+        return when_s if when_s > self.core.now_s + SLACK_S else math.inf
 
     @staticmethod
     def _obtainable(search: Search) -> float:
@@ -112,7 +134,7 @@ class Planner:
             return 0
         more = search.outstanding + search.proposed + search.may_propose()
         limit = search.config.max_workers
-        return more if limit is None else min(more, limit - len(search.holders))
+        return more if limit is None else max(0, min(more, limit - len(search.holders)))
 
     def _serve(self, search: Search, worker: Worker, group: list[Search]) -> None:
         for other in group:
@@ -158,10 +180,13 @@ class Planner:
         share = self.core.pool.share(shape)
         lines = [(s.virtual_s, self.core.fair.stride(s, share), limit) for s, limit in zip(group, limits, strict=True)]
         claims = allot(places, lines)
-        slow = [self.buffer(search) > 0 for search in group]
-        if any(slow):
-            now = [(*line[:2], s.queued if late else line[2]) for s, line, late in zip(group, lines, slow, strict=True)]
-            claims = [a if late else b for a, b, late in zip(claims, allot(places, now), slow, strict=True)]
+        late = [self._is_late(search) for search in group]
+        if any(late):
+            now = [
+                (v, d, s.queued if is_late else limit)
+                for s, (v, d, limit), is_late in zip(group, lines, late, strict=True)
+            ]
+            claims = [a if is_late else b for a, b, is_late in zip(claims, allot(places, now), late, strict=True)]
         return claims
 
     def _can_fill(self, search: Search) -> float:

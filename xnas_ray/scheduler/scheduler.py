@@ -115,6 +115,8 @@ class Scheduler:
         """Earliest time at which a Tick matters."""
         core = self._core
         times = [self._searches.spent_s(search) for search in core.running.values()]
+        if len(core.running) > 1:
+            times += [self._planner.late_s(search) for search in core.running.values()]
         if core.alarms.next_s is not None:
             times.append(core.alarms.next_s)
         earliest_s = min(times, default=math.inf)

@@ -282,6 +282,11 @@ class Book:
         """Name of the first objective."""
         return str(self.objectives[0]["name"])
 
+    def limit_workers(self, count: int) -> None:
+        """Another limit of workers, in this service alone."""
+        resources = self.spec.resources.model_copy(update={"workers": count})
+        self.spec = self.spec.model_copy(update={"resources": resources})
+
     def extend(self, changes: Mapping[str, Any]) -> None:
         """Larger budgets, in the specification too."""
         budget = self.spec.budget.model_copy(update=dict(changes))

@@ -29,6 +29,7 @@ class Commits:
         writer: the fenced writer.
         interval_s: least seconds between the starts of two commits.
         on_full: called with the message when the disk is full; rows stay and are tried again.
+        on_space: called when the store can be written again.
         on_fenced: called with the message when another writer has taken the store.
         live: ids of the searches whose parts are compacted from time to time.
     """
@@ -39,6 +40,7 @@ class Commits:
         *,
         on_full: Callable[[str], None],
         on_fenced: Callable[[str], None],
+        on_space: Callable[[], None],
         live: Callable[[], list[str]],
         interval_s: float = 0.05,
         compact_every_s: float = 30.0,
@@ -50,6 +52,8 @@ class Commits:
         self._on_full = on_full
         self._on_fenced = on_fenced
         self._live = live
+        self._on_space = on_space
+        self._full = False
         self._waiting: list[Callable[[], None]] = []
         self._ended: list[str] = []
         self._dirty = asyncio.Event()
@@ -111,6 +115,7 @@ class Commits:
                 await self._in_pool(self.writer.commit)
             except StoreFullError as error:
                 self._waiting = waiting + self._waiting
+                self._full = True
                 self._on_full(str(error))
                 await asyncio.sleep(RETRY_S)
                 self._dirty.set()
@@ -118,6 +123,9 @@ class Commits:
             except StoreLockedError as error:
                 self._fence(str(error))
                 return
+            if self._full:
+                self._full = False
+                self._on_space()
             for tell in waiting:
                 tell()
             if not self._dirty.is_set():

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
 from xnas_ray.errors import ServiceError, XnasError
 
 CALL_TIMEOUT_S = 60.0
+RESTART_S = 60.0
+QUESTIONS = frozenset({"info", "status", "wait", "explain", "measure_test"})
+"""Methods that change nothing: asked again while the head is being restarted."""
 
 
 class Service(Protocol):
@@ -36,20 +40,25 @@ class RemoteHead:
     def call(self, method: str, *arguments: Any, timeout_s: float = CALL_TIMEOUT_S) -> Any:
         """See ``Service.call``."""
         import ray
-        from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+        from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayTaskError
 
-        try:
-            return ray.get(getattr(self._handle, method).remote(*arguments), timeout=timeout_s)
-        except RayTaskError as error:
-            if isinstance(error.cause, XnasError):
-                raise error.cause from None
-            raise
-        except GetTimeoutError:
-            raise ServiceError(f"the service did not answer {method} within {timeout_s:.0f} s.") from None
-        except RayActorError as error:
-            raise ServiceError(
-                f"the service ended: {error}", fix="Start it again: unfinished searches go on where they stopped."
-            ) from None
+        deadline_s = time.monotonic() + RESTART_S
+        while True:
+            try:
+                return ray.get(getattr(self._handle, method).remote(*arguments), timeout=timeout_s)
+            except RayTaskError as error:
+                if isinstance(error.cause, XnasError):
+                    raise error.cause from None
+                raise
+            except GetTimeoutError:
+                raise ServiceError(f"the service did not answer {method} within {timeout_s:.0f} s.") from None
+            except RayActorError as error:
+                if method in QUESTIONS and isinstance(error, ActorUnavailableError) and time.monotonic() < deadline_s:
+                    time.sleep(0.5)
+                    continue
+                raise ServiceError(
+                    f"the service ended: {error}", fix="Start it again: unfinished searches go on where they stopped."
+                ) from None
 
 
 def connect_service(root: Path, address: str | None = None) -> Service:

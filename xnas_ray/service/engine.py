@@ -325,7 +325,7 @@ class Engine:
 
     def _log_trial(self, command: m.LogTrial) -> None:
         writer = self.commits.writer
-        detail = f"{command.failure}: {command.detail}" if command.failure else command.detail
+        detail = self._detail(command)
         row = LogRow(
             search_id=command.search_id,
             trial=command.trial,
@@ -338,6 +338,16 @@ class Engine:
             detail=detail,
         )
         self.commits.append(row, lazy=True)
+
+    def _detail(self, command: m.LogTrial) -> str:
+        """What a log row says: the kind of a failure first, then what the worker told of it."""
+        if command.failure is None:
+            return command.detail
+        live = self.books[command.search_id].live.get(command.trial)
+        result = live.result if live is not None else None
+        own = result.failure if result is not None and result.attempt == command.attempt else None
+        told = f"{own.type}: {own.message}\n{own.log}" if own is not None else command.detail
+        return f"{command.failure}: {told}"
 
     def _log_search(self, command: m.LogSearch) -> None:
         if command.search_id in self.books and not self.silent:

@@ -64,6 +64,7 @@ class Head:
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._submitted: dict[str, str] = {}
+        self._without_space: set[str] = set()
         self._nodes: set[str] = set()
         ray.get_runtime_context().current_actor.start.remote()
 
@@ -77,6 +78,7 @@ class Head:
         self.commits = Commits(
             self.writer,
             on_full=self._store_full,
+            on_space=self._store_writable,
             on_fenced=self._fenced,
             live=lambda: list(self.engine.books),
             interval_s=self.settings.commit_interval_s,
@@ -122,6 +124,8 @@ class Head:
         history = replay(self.root, search_id, curves=False)
         book = Book(search_id, stored_card(self.root, search_id))
         self.engine.books[search_id] = book
+        if self.settings.max_workers is not None:
+            book.limit_workers(self.settings.max_workers)
         book.restore(history, trial_records(self.root, search_id))
         self.engine.post(lambda now: m.SearchSubmitted(now, search_id, book.config(), history.progress()))
         if history.reason == CANCEL_REQUESTED:
@@ -173,7 +177,14 @@ class Head:
         for view in self.engine.scheduler.searches():
             if view.state in (SearchState.RUNNING, SearchState.QUEUED):
                 reason = f"the store cannot be written: {message}"
+                self._without_space.add(view.search_id)
                 self.engine.post(partial(_event, m.PauseRequested, view.search_id, reason))
+
+    def _store_writable(self) -> None:
+        """There is space again: searches that were paused for the lack of it go on."""
+        for search_id in sorted(self._without_space):
+            self.engine.post(partial(_event, m.ResumeRequested, search_id))
+        self._without_space.clear()
 
     def _fenced(self, message: str) -> None:
         log.error("this service has lost its store and ends: %s", message)

@@ -12,7 +12,6 @@ from typing import Any
 
 from xnas_ray.messages import SearchState
 from xnas_ray.service.archive import best_trials, living_writer, trial_records
-from xnas_ray.service.reports import WEIGHTS_FILE
 from xnas_ray.store.compaction import KEEP_S
 from xnas_ray.store.fence import current_writer
 from xnas_ray.store.ids import is_search_id
@@ -126,10 +125,6 @@ def _artifacts(layout: Layout, search_id: str, spec: dict[str, Any]) -> Iterator
         if layout.relative(attempt) in kept:
             if checkpoint.is_file():
                 yield Leftover(checkpoint, _size(checkpoint), "checkpoint of an ended search")
-        elif spec["keep_activations"]:
-            for path in (attempt / WEIGHTS_FILE, checkpoint):
-                if path.is_file():
-                    yield Leftover(path, _size(path), f"keep_weights = {spec['keep_weights']}")
         else:
             yield Leftover(attempt, _size(attempt), f"keep_weights = {spec['keep_weights']}")
 

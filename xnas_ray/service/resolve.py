@@ -86,7 +86,8 @@ class Search:
     @property
     def space_name(self) -> str:
         """Name of the unconstrained space."""
-        return self.spec.space.name if self.spec.space else self.space.name
+        inner = self.space.space if isinstance(self.space, ConstrainedSpace) else self.space
+        return self.spec.space.name if self.spec.space else inner.name
 
 
 def open_search(root: Path, card: Mapping[str, Any]) -> Search:

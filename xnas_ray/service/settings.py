@@ -25,6 +25,7 @@ class HeadSettings:
         worker: settings of the workers: ``memory_growth_bytes``, ``checkpoint_every_s``, ``data_memory_bytes``,
             ``threads``.
         environment: environment variables of workers and controller hosts.
+        max_workers: most workers of a search that is taken up again, instead of its specification's; None keeps that.
         nodes_every_s: seconds between two looks at the cluster's nodes.
         cpus_per_node: CPUs of each node that this service may use; None for all.
         gpus_per_node: GPUs of each node that this service may use; None for all.
@@ -37,6 +38,7 @@ class HeadSettings:
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     worker: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    max_workers: int | None = None
     nodes_every_s: float = 2.0
     cpus_per_node: float | None = None
     gpus_per_node: float | None = None
