@@ -27,6 +27,7 @@ from xnas_ray.service.engine import CANCEL_REQUESTED, Engine
 from xnas_ray.service.finalists import KIND, stored_test, weights_assignment
 from xnas_ray.service.fleet import Fleet
 from xnas_ray.service.hosts import Hosts
+from xnas_ray.service.logs import log_json_lines
 from xnas_ray.service.remote import NAMESPACE, HostLauncher, WorkerLauncher, head_name
 from xnas_ray.service.reports import WEIGHTS_FILE, Assignment, Report
 from xnas_ray.service.settings import HeadSettings
@@ -54,6 +55,7 @@ class Head:
 
     def __init__(self, root: str, settings: HeadSettings) -> None:
         """Take the store; the rest begins in ``start``, in the event loop."""
+        log_json_lines()
         self.root = Path(root)
         self.settings = settings
         self.layout = Layout(self.root)

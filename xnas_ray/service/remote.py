@@ -25,6 +25,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from xnas_ray.errors import XnasError
 from xnas_ray.messages import Attempt
 from xnas_ray.service.host import ControllerHost, Proposal, Told
+from xnas_ray.service.logs import log_json_lines
 from xnas_ray.service.reports import Assignment, Report
 
 NAMESPACE = "xnas"
@@ -135,6 +136,7 @@ class WorkerActor:
         from xnas_ray.service.task_runner import TaskRunner
         from xnas_ray.service.trial_worker import TrialWorker
 
+        log_json_lines()
         self._link = HeadLink(Path(root))
         context = ray.get_runtime_context()
         self._runner = TaskRunner(Path(root), gpus=shape[1], settings=settings, card=self._link.card)

@@ -23,6 +23,7 @@ import psutil
 
 from xnas_ray.errors import StoppedError, TrainingError, XnasError
 from xnas_ray.messages import Attempt, Failure, FailureKind, TrialStatus
+from xnas_ray.service.logs import about
 from xnas_ray.service.reports import Assignment, EpochReport, Report, TrialResult
 from xnas_ray.training.checkpoint import CHECKPOINT_NAME
 from xnas_ray.training.context import Stop
@@ -164,7 +165,8 @@ class TrialWorker:
 
     def _run(self) -> None:
         while (assignment := self._todo.get()) is not None:
-            result = self._attempt(assignment)
+            with about(search=assignment.search_id, trial=assignment.trial, attempt=assignment.attempt):
+                result = self._attempt(assignment)
             with self._lock:
                 key = (assignment.search_id, assignment.trial, assignment.attempt)
                 self._held.pop(key)
@@ -202,6 +204,7 @@ class TrialWorker:
         kind = failure_kind(error, context.stop_requested())
         text = "" if isinstance(error, StoppedError) else self._log.text() + traceback.format_exc(limit=-12)
         message = error.message if isinstance(error, XnasError) else str(error)
+        log.warning("the attempt ended: %s, %s: %s", kind, type(error).__name__, message)
         stopped = kind in (FailureKind.CANCELLED, FailureKind.PREEMPTED)
         return TrialResult(
             assignment.search_id,
@@ -221,6 +224,7 @@ class TrialWorker:
     # ---- the report thread ------------------------------------------------------------------------------------------
 
     def _epoch(self, assignment: Assignment, record: Mapping[str, float]) -> None:
+        log.info("epoch ended", extra={"about": dict(record)})
         report = EpochReport(assignment.search_id, assignment.trial, assignment.attempt, dict(record))
         with self._lock:
             self._outbox.append(report)
