@@ -25,7 +25,7 @@ def test_a_lost_controller_is_opened_again_and_its_unanswered_proposals_are_void
     commands = world.send(m.ControllerLost, "a", "killed")
     assert commands == [m.OpenController("a")]
     assert world.scheduler.search("a").outstanding == 0
-    with pytest.raises(TransitionError, match="nobody asked for proposal 0; the search is running and its .* opening"):
+    with pytest.raises(TransitionError, match=r"nobody asked for proposal 0; the search is running and its .* opening"):
         world.send(m.Proposed, "a", 0)
     assert world.send(m.ControllerReady, "a") == [m.Propose("a", 2)]
 

@@ -115,7 +115,7 @@ def test_long_trials_are_served_beside_short_ones_that_are_always_in_stock() -> 
     world = World(
         PREFETCH, result=lambda s, t, n: Result(10.0 if s == "b" else 0.05), ask_s=0.01, commit_s=0.03, check=False
     )
-    world.start(cpus=4, a=m.SearchConfig(), b=m.SearchConfig()).run(300.0)
+    world.start(cpus=4, a=m.SearchConfig(), b=m.SearchConfig()).run(200.0)
     assert shares(world)["b"] == pytest.approx(0.5, rel=0.1)
 
 

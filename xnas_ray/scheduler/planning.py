@@ -14,7 +14,7 @@ from xnas_ray.scheduler.records import Door, Search
 from xnas_ray.scheduler.searches import Searches
 from xnas_ray.scheduler.trials import Trials
 
-BUFFER_PER_WORKER = 16
+BUFFER_PER_WORKER = 64
 FIRST_PATIENCE_S = 1.0
 SLACK_S = 1e-6
 

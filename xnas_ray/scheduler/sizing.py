@@ -31,9 +31,9 @@ class Sizer:
     """Starts workers, and drains those that stand in the way of shapes with less than their share.
 
     Shares are dominant shares of the cluster over priorities (Ghodsi et al., "Dominant Resource Fairness", 2011). A
-    shape may take the place of another's workers if it still has no more than the other afterwards, so that neither
-    takes it back: the division settles. Where a shape is too large ever to get a place that way, it gets a turn once
-    the others are ``turn_s`` ahead.
+    shape may take the place of another's workers if these keep more than it had before: every step makes the smaller
+    of both shares larger, so the division settles. Where a shape is too large ever to get a place that way, it gets a
+    turn once the others are ``turn_s`` ahead.
     """
 
     def __init__(self, core: Core, workers: Workers) -> None:
@@ -183,9 +183,9 @@ class Sizer:
         other = worker.shape
         if self._spare(other, wants) > removed:
             return True
-        mine = (self._used(shape) + self.core.pool.share(shape)) / wants[shape].weight
+        mine = self._used(shape) / wants[shape].weight
         theirs = (self._used(other) - (removed + 1) * self.core.pool.share(other)) / wants[other].weight
-        return mine <= theirs + EPSILON or (
+        return theirs > mine + EPSILON or (
             self._used(shape) == 0 and wants[other].virtual_s > wants[shape].virtual_s + self.core.config.turn_s
         )
 
