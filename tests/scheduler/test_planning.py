@@ -95,7 +95,7 @@ def test_a_slow_controller_gets_what_it_can_fill_and_the_others_the_rest() -> No
     world.start(cpus=4, a=m.SearchConfig(), b=m.SearchConfig()).run(100.0)
     before = dict(world.busy_s)
     world.run(300.0)
-    assert sum(world.busy_s.values()) - sum(before.values()) > 0.97 * 4 * 200.0
+    assert sum(world.busy_s.values()) - sum(before.values()) > 0.999 * 4 * 200.0
     assert shares(world, before)["b"] == pytest.approx(0.5, rel=0.1)
 
 
@@ -146,7 +146,7 @@ def test_candidates_are_asked_for_when_a_worker_is_free_and_not_before() -> None
 
 @pytest.mark.parametrize(
     ("ask_s", "trial_s", "ahead"),
-    [(0.0, 1.0, 0), (0.005, 1.0, 0), (0.02, 1.0, 1), (0.5, 1.0, 2), (1.0, 1.0, 4), (2.5, 1.0, 10), (100.0, 1.0, 64)],
+    [(0.0, 1.0, 0), (0.005, 1.0, 0), (0.02, 1.0, 1), (0.5, 1.0, 2), (1.0, 1.0, 4), (2.5, 1.0, 10), (100.0, 1.0, 256)],
 )
 def test_the_buffer_is_what_workers_consume_while_a_proposal_is_made(ask_s: float, trial_s: float, ahead: int) -> None:
     world = World(PLAIN, result=lambda s, t, n: Result(trial_s), ask_s=ask_s).start(cpus=4, a=m.SearchConfig())
