@@ -105,7 +105,7 @@ def test_genotype_string(xnas, archive, tmp_path, name):
     text, fixing = GENOTYPES[name]
     path = tmp_path / "spec.toml"
     path.write_text(f'task = "{archive.task}"\nwarm_start = ["{text}"]\n')
-    refused(xnas, "validate", path, naming="architecture", fixing=fixing)
+    refused(xnas, "validate", path, naming="warm_start", fixing=fixing)
 
 
 @pytest.mark.parametrize(

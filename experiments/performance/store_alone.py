@@ -158,7 +158,9 @@ def store_alone(trials: int) -> StoreCost:
 
 async def _search(root: Path, trials: int) -> StoreCost:
     cost = StoreCost(CHUNK)
-    commits = Commits(StoreWriter.open(root), live=lambda: list(engine.books), on_full=_stop, on_fenced=_stop)
+    commits = Commits(
+        StoreWriter.open(root), live=lambda: list(engine.books), on_full=_stop, on_fenced=_stop, on_space=bool
+    )
     engine = Engine(Scheduler(), commits, ReuseIndex(root), discard_weights=lambda folders: None)
     engine.connect(InstantWorkers(engine), CountingController(engine, cost))
     commits.start()

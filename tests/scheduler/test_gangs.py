@@ -193,6 +193,17 @@ def test_a_reserved_node_that_goes_is_replaced(leaves: bool) -> None:
     assert world.of(m.StartGang) == [m.StartGang("g", ((instead, 2),))]
 
 
+def test_patience_begins_anew_with_a_new_reservation() -> None:
+    world = busy(trial_s=1000.0)
+    world.send(m.SearchSubmitted, "g", GANG)
+    world.run(51.0)
+    world.send(m.NodeLeft, claimed(world)[0])
+    world.run(150.0)
+    assert claimed(world) and not world.of(m.StopTrial)
+    world.run(152.0)
+    assert world.times(m.StopTrial) == [151.0] * 4
+
+
 def test_a_gang_without_enough_nodes_reserves_nothing_until_they_join() -> None:
     world = cluster(("x", 2.0, 0.0))
     world.submit("g", cpus=2.0, gang_workers=2, trials=1)

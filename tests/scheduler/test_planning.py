@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xnas_ray import messages as m
+from xnas_ray.messages import FailureKind, TrialStatus
 from xnas_ray.scheduler import SchedulerConfig
 from xnas_ray.scheduler.planning import allot
 
@@ -97,6 +98,30 @@ def test_a_slow_controller_gets_what_it_can_fill_and_the_others_the_rest() -> No
     world.run(300.0)
     assert sum(world.busy_s.values()) - sum(before.values()) > 0.999 * 4 * 200.0
     assert shares(world, before)["b"] == pytest.approx(0.5, rel=0.1)
+
+
+def test_attempts_that_fail_are_charged_by_what_they_took() -> None:
+    """The recent time of a trial is that of completed ones: here a tenth of what the others take."""
+
+    def result(search: str, trial: int, n: int) -> Result:
+        if search == "a" and trial % 2:
+            return Result(9.0, TrialStatus.FAILED, FailureKind.NAN)
+        return Result(1.0 if search == "a" else 5.0)
+
+    world = World(PLAIN, result=result, check=False).start(cpus=8, a=m.SearchConfig(), b=m.SearchConfig()).run(400.0)
+    assert shares(world)["a"] == pytest.approx(0.5, rel=0.1)
+
+
+def test_only_a_search_that_could_answer_in_time_is_waited_for() -> None:
+    world = World(PLAIN, ask_s=lambda s: 0.05, result=lambda s, t, n: Result(10.0 if s == "a" else 1.0), check=False)
+    world.start(cpus=2, a=m.SearchConfig(), b=m.SearchConfig()).run(60.0)
+    planner, searches = world.scheduler._planner, world.scheduler._core.searches
+    world.send(m.Tick)
+    for search in searches.values():
+        search.asked_at.clear()
+        search.asked_at.append((world.now_s, 0))
+    assert planner.late_s(searches["a"]) == pytest.approx(world.now_s + 0.1), "1 % of its trials"
+    assert planner.late_s(searches["b"]) == float("inf"), "it takes 5 % of its trials: nobody waits, nobody wakes up"
 
 
 @pytest.mark.parametrize("trial_s", [0.3, 10.0])

@@ -160,6 +160,18 @@ def test_a_claim_ends_with_the_search_that_made_it() -> None:
     assert workers(world) == {(1.0, 0.0): 4}, "its places are given back"
 
 
+def test_what_a_claimant_leaves_free_is_used_at_once() -> None:
+    world = World(PLAIN, by_hand=(m.StopWorker,)).start(cpus=4, c=m.SearchConfig(cpus=2.0, trials=2)).run()
+    world.submit("b", cpus=3.0)
+    world.submit("a", cpus=1.0)
+    idle = [c.worker_id for c in world.of(m.StopWorker)]
+    assert len(idle) == 2 and started(world) == 2
+    for worker_id in idle:
+        world.send(m.WorkerGone, worker_id)
+    assert workers(world) == {(3.0, 0.0): 1, (1.0, 0.0): 1}
+    assert not world.scheduler._core.pool.claims
+
+
 def test_a_claimed_node_that_drains_is_not_waited_for() -> None:
     world = World(PLAIN, by_hand=(m.Dispatch,))
     for name in ("x", "y"):

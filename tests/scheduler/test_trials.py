@@ -95,6 +95,17 @@ def test_a_retried_trial_goes_before_new_ones() -> None:
     assert [d.trial for d in world.dispatches()] == [0, 0, 1, 2]
 
 
+def test_it_goes_even_before_new_ones_with_lower_numbers() -> None:
+    world = World(by_hand=(m.WriteAsked,), result=lambda s, t, n: None).start(cpus=2, a=m.SearchConfig(trials=2))
+    world.send(m.AskedDurable, "a", 1)
+    world.send(m.NodeDraining, "n", True)
+    world.run(world.now_s)
+    world.send(m.AskedDurable, "a", 0)
+    world.send(m.NodeJoined, "x", 1.0, 0.0)
+    world.run(world.now_s)
+    assert [d.trial for d in world.dispatches()] == [1, 1]
+
+
 def test_a_worker_that_dies_is_replaced_and_its_trial_goes_on() -> None:
     world = World(by_hand=(m.Dispatch,)).start(cpus=1, a=ONE)
     (first,) = world.dispatches()

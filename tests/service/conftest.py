@@ -26,7 +26,7 @@ class Service:
         self.root = root
         self.head = start_head(root, settings)
 
-    def call(self, method: str, *arguments: Any, timeout_s: float = 60) -> Any:
+    def call(self, method: str, *arguments: Any, timeout_s: float = 30) -> Any:
         """The answer of a method of the head."""
         import ray
 

@@ -42,7 +42,7 @@ def until(condition: Callable[[], Any], timeout_s: float = 60) -> Any:
         try:
             if found := condition():
                 return found
-        except ray.exceptions.RayActorError:
+        except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
             pass
         time.sleep(0.1)
     raise AssertionError("timed out")

@@ -98,7 +98,7 @@ def test_kill_9_leaves_a_search_that_goes_on(spec, tmp_path) -> None:
 def test_a_digits_search_from_the_command_line_to_an_exported_network(tmp_path) -> None:
     root = tmp_path / "store"
     arguments = ("--task", "digits", "--trials", 4, "--fidelity", 2, "--seed", 0, "--workers", 2, "--root", root)
-    done = xnas("run", *arguments, "--report-test", "false")
+    done = xnas("run", *arguments)
     text, _ = done.communicate(timeout=240)
     assert done.returncode == 0, text
     assert text.count("test accuracy") == 1

@@ -111,14 +111,14 @@ class Planner:
 
     def _is_late(self, search: Search) -> bool:
         """Whether a worker should not wait for its next candidate: proposals take long, or just now they do."""
-        patience_s = self._patience_s(search)
-        slow = search.ask_s is not None and search.trial_s is not None and search.ask_s >= patience_s
-        return slow or (bool(search.asked_at) and self._asked_for_s(search) + SLACK_S >= patience_s)
+        return self._asked_for_s(search) + SLACK_S >= self._patience_s(search)
 
     def _patience_s(self, search: Search) -> float:
+        """How long a worker may wait for a proposal: a part of a trial's time, not at all if proposals take longer."""
         if search.ask_s is None or search.trial_s is None:
             return FIRST_PATIENCE_S
-        return self.core.config.buffer_waste * search.trial_s
+        patience_s = self.core.config.buffer_waste * search.trial_s
+        return patience_s if search.ask_s < patience_s else 0.0
 
     def _asked_for_s(self, search: Search) -> float:
         return self.core.now_s - search.asked_at[0][0] if search.asked_at else 0.0

@@ -40,7 +40,6 @@ class Sizer:
         """Work on the shared state."""
         self.core = core
         self.workers = workers
-        self._stuck: frozenset[Shape] = frozenset()
         self._seen: tuple[object, ...] = ()
 
     def size(self) -> None:
@@ -49,18 +48,16 @@ class Sizer:
         wants = self._wants()
         if pool.claims:
             self._release_claims(wants)
-        situation = self._situation(wants)
-        if situation != self._seen:
-            self._stuck = frozenset()
-        lacking = [s for s in wants if s not in self._stuck and self._lacks(s, wants)]
-        if lacking:
-            self._start(lacking, wants)
-            for shape in sorted(lacking, key=lambda s: (self._used(s) / wants[s].weight, s)):
-                if self._lacks(shape, wants):
+        while True:
+            lacking = [shape for shape in wants if self._lacks(shape, wants)]
+            situation = self._situation(wants, lacking)
+            if situation == self._seen:
+                return
+            self._seen = situation
+            if lacking:
+                self._start(lacking, wants)
+                for shape in sorted(lacking, key=lambda s: (self._used(s) / wants[s].weight, s)):
                     self._make_room(shape, wants)
-                    self._stuck |= {shape}
-            situation = self._situation(wants)
-        self._seen = situation
 
     def _wants(self) -> dict[Shape, Want]:
         found: dict[Shape, Want] = {}
@@ -84,12 +81,13 @@ class Sizer:
         limit = search.config.max_workers
         return count if limit is None else min(count, limit)
 
-    def _situation(self, wants: dict[Shape, Want]) -> tuple[object, ...]:
-        """What decides whether a shape without a place may find one; equal situations need no second look."""
+    def _situation(self, wants: dict[Shape, Want], lacking: list[Shape]) -> tuple[object, ...]:
+        """What decides who finds a place: as long as it is the same, whoever found none need not look again."""
         pool = self.core.pool
         spare = tuple(self._spare(shape, wants) for shape in pool.count)
-        turns = tuple(s for s in self._stuck if s in wants and not pool.count.get(s, 0) and self._has_turn(s, wants))
-        return pool.version, spare, tuple((shape, want.weight) for shape, want in wants.items()), turns
+        weights = tuple((shape, want.weight) for shape, want in wants.items())
+        turns = tuple(shape for shape in lacking if not pool.count.get(shape, 0) and self._has_turn(shape, wants))
+        return pool.version, spare, weights, tuple(lacking), turns
 
     def _lacks(self, shape: Shape, wants: dict[Shape, Want]) -> bool:
         return wants[shape].useful > self.core.pool.count.get(shape, 0)

@@ -63,6 +63,7 @@ class Head:
         self._started = asyncio.Event()
         self._changed: dict[str, asyncio.Event] = {}
         self._starting = False
+        self._broken: Exception | None = None
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._submitted: dict[str, str] = {}
@@ -71,11 +72,25 @@ class Head:
         ray.get_runtime_context().current_actor.start.remote()
 
     async def start(self) -> bool:
-        """Bring everything up: called by the constructor, so that a restarted head begins by itself."""
-        if self._starting:
-            await self._started.wait()
-            return True
-        self._starting = True
+        """Bring everything up, once.
+
+        The constructor calls it, so that a restarted head begins by itself; every request calls it too, for Ray may
+        drop a call that an actor makes to itself while it is being restarted.
+        """
+        if not self._starting:
+            self._starting = True
+            try:
+                await self._begin()
+            except Exception as error:
+                log.exception("the head cannot start")
+                self._broken = error
+            self._started.set()
+        await self._started.wait()
+        if self._broken is not None:
+            raise self._broken
+        return True
+
+    async def _begin(self) -> None:
         scheduler = Scheduler(self.settings.scheduler, self.writer.epoch)
         self.commits = Commits(
             self.writer,
@@ -105,8 +120,6 @@ class Head:
         self._write_endpoint()
         self.engine.post(m.Tick)
         self._tasks = [asyncio.create_task(job()) for job in (self._tick_loop, self._node_loop)]
-        self._started.set()
-        return True
 
     # ---- life -------------------------------------------------------------------------------------------------------
 
@@ -215,19 +228,19 @@ class Head:
 
     async def report(self, worker_id: str, reports: list[Report]) -> list[Assignment]:
         """A worker tells what happened, and is given what comes next."""
-        await self._started.wait()
+        await self.start()
         return self.engine.report(worker_id, reports)
 
     async def card(self, search_id: str) -> dict[str, Any]:
         """The card of a live search, for a worker."""
-        await self._started.wait()
+        await self.start()
         return dict(self.engine.book(search_id).card)
 
     # ---- clients ----------------------------------------------------------------------------------------------------
 
     async def info(self) -> dict[str, Any]:
         """Who answers here."""
-        await self._started.wait()
+        await self.start()
         return {
             "protocol": PROTOCOL_VERSION,
             "version": _version(),
@@ -241,7 +254,7 @@ class Head:
         self, protocol: int, spec: Mapping[str, Any], task_hash: str, idempotency_key: str | None = None
     ) -> str:
         """Queue a search; returns its id once its row is durable. The same key gives the same search again."""
-        await self._started.wait()
+        await self.start()
         if protocol != PROTOCOL_VERSION:
             raise ProtocolError(
                 f"the service speaks protocol {PROTOCOL_VERSION}, the client {protocol}.",
@@ -270,7 +283,7 @@ class Head:
 
     async def status(self, search_id: str | None = None) -> list[dict[str, Any]]:
         """Live searches as they stand; one that has ended is read from the store."""
-        await self._started.wait()
+        await self.start()
         if search_id is None:
             return [live_status(self.engine, book) for book in self.engine.books.values()]
         if search_id in self.engine.books:
@@ -279,7 +292,7 @@ class Head:
 
     async def wait(self, search_id: str, timeout_s: float) -> dict[str, Any] | None:
         """The status once the search has ended or is paused; None when it is still at work after ``timeout_s``."""
-        await self._started.wait()
+        await self.start()
         deadline_s = time.monotonic() + timeout_s
         while search_id in self.engine.books:
             if self.engine.scheduler.search(search_id).state == SearchState.PAUSED:
@@ -319,7 +332,7 @@ class Head:
         wall_clock: float | None = None,
     ) -> None:
         """Give a search larger budgets; a finished one is reopened."""
-        await self._started.wait()
+        await self.start()
         if search_id not in self.engine.books:
             stored_state(self.root, search_id)
             self._take_up(search_id)
@@ -347,7 +360,7 @@ class Head:
 
     async def measure_test(self, search_id: str, trial: int) -> dict[str, float]:
         """Metrics of a completed trial's weights on the test split: measured once, then read from the store."""
-        await self._started.wait()
+        await self.start()
         loop = asyncio.get_running_loop()
         card = await loop.run_in_executor(None, stored_card, self.root, search_id)
         known = await loop.run_in_executor(None, stored_test, self.root, search_id, trial)
@@ -369,7 +382,7 @@ class Head:
 
     async def stop(self, checkpoint: bool = True) -> None:
         """End the service: running trials checkpoint, rows are flushed, workers end, the store is free."""
-        await self._started.wait()
+        await self.start()
         self._stopping = True
         if checkpoint:
             await self._checkpoint_all()
@@ -392,7 +405,7 @@ class Head:
             await asyncio.sleep(0.05)
 
     async def _known(self, search_id: str) -> None:
-        await self._started.wait()
+        await self.start()
         if search_id not in self.engine.books:
             state = stored_state(self.root, search_id)
             raise SearchNotFoundError(

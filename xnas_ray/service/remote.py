@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import time
@@ -304,6 +305,7 @@ class WorkerLauncher:
         found = []
         for entry in ray.util.list_named_actors(all_namespaces=True):
             if entry["namespace"] == NAMESPACE and entry["name"].startswith(self._prefix):
-                handle = ray.get_actor(entry["name"], namespace=NAMESPACE)
-                found.append(ActorWorker(entry["name"].removeprefix(self._prefix), "", handle))
+                with contextlib.suppress(ValueError):  # it has died since it was listed
+                    handle = ray.get_actor(entry["name"], namespace=NAMESPACE)
+                    found.append(ActorWorker(entry["name"].removeprefix(self._prefix), "", handle))
         return found
