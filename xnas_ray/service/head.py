@@ -22,6 +22,7 @@ from xnas_ray.messages import PROTOCOL_VERSION, SearchState
 from xnas_ray.scheduler import Scheduler
 from xnas_ray.service.archive import stored_card, stored_state, stored_status, trial_records
 from xnas_ray.service.books import Book
+from xnas_ray.service.bring_up import ENDPOINT
 from xnas_ray.service.commits import Commits
 from xnas_ray.service.engine import CANCEL_REQUESTED, Engine
 from xnas_ray.service.finalists import KIND, stored_test, weights_assignment
@@ -41,8 +42,6 @@ from xnas_ray.store.reuse import ReuseIndex
 from xnas_ray.store.writer import StoreWriter
 
 log = logging.getLogger(__name__)
-
-ENDPOINT = "endpoint.json"
 
 
 class Head:
@@ -64,7 +63,6 @@ class Head:
         self._changed: dict[str, asyncio.Event] = {}
         self._starting = False
         self._broken: Exception | None = None
-        self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._submitted: dict[str, str] = {}
         self._without_space: set[str] = set()
@@ -383,7 +381,6 @@ class Head:
     async def stop(self, checkpoint: bool = True) -> None:
         """End the service: running trials checkpoint, rows are flushed, workers end, the store is free."""
         await self.start()
-        self._stopping = True
         if checkpoint:
             await self._checkpoint_all()
         for task in self._tasks:

@@ -27,13 +27,11 @@ from xnas_ray.errors import XnasError
 from xnas_ray.messages import Attempt
 from xnas_ray.service.host import ControllerHost, Proposal, Told
 from xnas_ray.service.logs import log_json_lines
-from xnas_ray.service.reports import Assignment, Report
+from xnas_ray.service.reports import HEAD_SILENCE_S, RETRY_S, Assignment, Report
 
 NAMESPACE = "xnas"
 DIED = (RayActorError, NodeDiedError, WorkerCrashedError, OutOfMemoryError)
 HEAD_CALL_TIMEOUT_S = 20.0
-HEAD_SILENCE_S = 600.0
-RETRY_S = 0.5
 
 
 def store_tag(root: Path) -> str:

@@ -11,6 +11,12 @@ from xnas_ray.messages import Attempt, Candidate, Failure, TrialStatus
 WEIGHTS_FILE = "weights.pt"
 """In an attempt's folder: the network's state dictionary."""
 
+HEAD_SILENCE_S = 600.0
+"""A worker that has not reached a head for so long gives up."""
+
+RETRY_S = 0.5
+"""Between two tries of a worker to reach the head."""
+
 
 @dataclass(frozen=True, slots=True)
 class Assignment:

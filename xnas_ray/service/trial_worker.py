@@ -24,14 +24,12 @@ import psutil
 from xnas_ray.errors import StoppedError, TrainingError, XnasError
 from xnas_ray.messages import Attempt, Failure, FailureKind, TrialStatus
 from xnas_ray.service.logs import about
-from xnas_ray.service.reports import Assignment, EpochReport, Report, TrialResult
+from xnas_ray.service.reports import HEAD_SILENCE_S, RETRY_S, Assignment, EpochReport, Report, TrialResult
 from xnas_ray.training.checkpoint import CHECKPOINT_NAME
 from xnas_ray.training.context import Stop
 
 EPOCH_REPORT_INTERVAL_S = 1.0
 BEAT_INTERVAL_S = 5.0
-HEAD_SILENCE_S = 600.0
-RETRY_S = 0.5
 LOG_LINES = 40
 
 log = logging.getLogger(__name__)
