@@ -99,7 +99,7 @@ class Model:
     """Obeys the scheduler and checks it.
 
     Args:
-        max_line: trials that a worker may hold: 2 with prefetch, else 1.
+        max_line: trials that a worker may hold.
     """
 
     def __init__(self, max_line: int) -> None:

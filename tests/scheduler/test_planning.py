@@ -205,6 +205,31 @@ def test_a_worker_holds_one_trial_in_advance_while_trials_are_shorter_than_a_sec
     assert world.scheduler.search("a").running == 2 * depth
 
 
+@pytest.mark.parametrize(("trial_s", "depth"), [(0.05, 2), (0.03, 2), (0.015, 3), (0.002, 16)])
+def test_a_worker_holds_more_of_the_shortest_trials_up_to_a_limit(trial_s: float, depth: int) -> None:
+    config = SchedulerConfig(lease_s=None, prefetch_below_s=1.0, line_s=0.04)
+    world = World(config, result=lambda s, t, n: Result(trial_s)).start(cpus=2, a=m.SearchConfig())
+    deepest: list[int] = []
+    for hundredth in range(100, 200):
+        world.at(hundredth / 100, lambda: deepest.extend(len(w.trials) for w in world.scheduler.workers()))
+    world.run(2.0)
+    assert max(deepest) == depth
+
+
+def test_nothing_waits_behind_a_long_trial_that_waits_behind_short_ones() -> None:
+    world = World(
+        PREFETCH,
+        result=lambda s, t, n: Result(0.001 if s == "a" else 5.0),
+    ).start(cpus=1, a=m.SearchConfig(trials=200), b=m.SearchConfig(trials=4))
+    lines: list[list[str]] = []
+    for tenth in range(1, 200):
+        world.at(tenth / 10, lambda: lines.extend([s for s, _ in w.trials] for w in world.scheduler.workers()))
+    world.run()
+    later = lines[60:]  # by then both durations are known
+    assert any("b" in line for line in later)
+    assert all("b" not in line[:-1] for line in later)
+
+
 def test_nothing_is_prefetched_while_a_worker_is_idle() -> None:
     world = World(PREFETCH, result=lambda s, t, n: Result(0.2)).start(cpus=4, a=m.SearchConfig(trials=40))
     deepest: list[int] = []

@@ -14,6 +14,7 @@ from xnas_ray import messages as m
 from xnas_ray.errors import TransitionError
 from xnas_ray.messages import FailureKind, SearchState, TrialStatus
 from xnas_ray.scheduler import Scheduler, SchedulerConfig
+from xnas_ray.scheduler.config import MAX_LINE
 from xnas_ray.scheduler.invariants import check_invariants
 
 from .model import Held, Model, NodeModel, SearchModel
@@ -41,11 +42,12 @@ CONFIGS = st.builds(
 class SchedulerMachine(RuleBasedStateMachine):
     """Plays the driver."""
 
-    @initialize(prefetch=st.booleans(), lease=st.booleans(), configs=st.lists(CONFIGS, max_size=3))
-    def begin(self, prefetch: bool, lease: bool, configs: list[m.SearchConfig]) -> None:
+    @initialize(line=st.sampled_from([1, 2, MAX_LINE]), lease=st.booleans(), configs=st.lists(CONFIGS, max_size=3))
+    def begin(self, line: int, lease: bool, configs: list[m.SearchConfig]) -> None:
         self.config = SchedulerConfig(
             max_running_searches=2,
-            prefetch_below_s=2.0 if prefetch else 0.0,
+            prefetch_below_s=2.0 if line > 1 else 0.0,
+            line_s=5.0 if line > 2 else 0.0,
             infrastructure_retries=2,
             failures_in_a_row=3,
             gang_patience_s=20.0,
@@ -57,7 +59,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.now_s = 0.0
         self.names = 0
         self.scheduler = Scheduler(self.config)
-        self.model = Model(max_line=2 if prefetch else 1)
+        self.model = Model(max_line=line)
         self.join("first", 4.0, 2.0)
         self.join("second", 2.0, 1.0)
         for config in configs:

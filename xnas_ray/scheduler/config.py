@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MAX_LINE = 16
+"""Trials that a worker holds at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class SchedulerConfig:
@@ -12,6 +15,8 @@ class SchedulerConfig:
     Attributes:
         max_running_searches: searches that run at once; the others wait in the queue.
         prefetch_below_s: a worker holds one trial in advance while trials are shorter than this; 0 never.
+        line_s: a worker holds more in advance, at most ``MAX_LINE``, while all that it holds is shorter than this:
+            trials shorter than a call then travel several a call.
         infrastructure_retries: attempts that may die with a worker or node before the trial fails.
         backoff_s: waits before the first, second, third … new attempt; the last value repeats.
         failures_in_a_row: failed trials without a completed one between them that pause a search.
@@ -28,6 +33,7 @@ class SchedulerConfig:
 
     max_running_searches: int = 8
     prefetch_below_s: float = 1.0
+    line_s: float = 0.04
     infrastructure_retries: int = 5
     backoff_s: tuple[float, ...] = (1.0, 2.0, 4.0)
     failures_in_a_row: int = 10

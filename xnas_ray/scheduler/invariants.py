@@ -6,6 +6,7 @@ import math
 from collections import Counter
 
 from xnas_ray.messages import SearchState
+from xnas_ray.scheduler.config import MAX_LINE
 from xnas_ray.scheduler.core import HOLDS_SLOT, Core
 from xnas_ray.scheduler.nodes import Node, Worker, WorkerState
 from xnas_ray.scheduler.records import Door, GangState, Phase, Search
@@ -95,10 +96,10 @@ def _check_worker(core: Core, worker: Worker) -> None:
     assert worker.state != WorkerState.STARTING or not worker.trials, f"{name} starts with trials"
     assert not worker.killed or worker.state == WorkerState.STOPPING, f"{name} is killed but {worker.state}"
     idle = name in core.pool.idle.get(worker.shape, ())
-    single = name in core.pool.single.get(worker.shape, ())
+    partial = name in core.pool.partial.get(worker.shape, ())
     ready = worker.state == WorkerState.READY
     assert idle == (ready and not worker.trials), f"{name} is wrongly {'idle' if idle else 'not idle'}"
-    assert not single or (ready and len(worker.trials) == 1), f"{name} is listed with one trial"
+    assert not partial or (ready and 0 < len(worker.trials) < MAX_LINE), f"{name} is listed with room for more"
 
 
 def _gang_places(scheduler: Scheduler) -> dict[str, list[tuple[float, tuple[tuple[int, float], ...]]]]:
@@ -132,7 +133,7 @@ def _check_pool(core: Core) -> None:
     pool = core.pool
     count = Counter(w.shape for w in pool.workers.values() if w.stays)
     assert {s: n for s, n in pool.count.items() if n} == dict(count), f"workers counted {pool.count}, are {count}"
-    for lists in (pool.idle, pool.single):
+    for lists in (pool.idle, pool.partial):
         for shape, workers in lists.items():
             assert all(w in pool.workers and pool.workers[w].shape == shape for w in workers), f"{shape}: {workers}"
     assert set(pool.claims) <= set(pool.nodes), "a claim on a node that is gone"

@@ -36,7 +36,7 @@ class Planner:
                 groups.setdefault(search.shape, []).append(search)
         for shape, group in groups.items():
             self._fill_idle(shape, group)
-            self._fill_single(shape, group)
+            self._fill_partial(shape, group)
             self._ask(shape, [s for s in group if s.controller == Door.READY])
 
     # ---- searches ---------------------------------------------------------------------------------------------------
@@ -66,16 +66,16 @@ class Planner:
                 return
             self._serve(search, pool.workers[next(iter(idle))], group)
 
-    def _fill_single(self, shape: Shape, group: list[Search]) -> None:
-        """A second trial behind a short one, of whatever search: otherwise a long one would never find a place."""
+    def _fill_partial(self, shape: Shape, group: list[Search]) -> None:
+        """A further trial behind short ones, of whatever search: otherwise a long one would never find a place."""
         pool = self.core.pool
-        single = pool.single.get(shape)
-        waiting = [s for s in group if s.queued] if single else []
-        while single:
-            search = self._next(waiting, group, len(single), self._in_time)
+        partial = pool.partial.get(shape)
+        waiting = [s for s in group if s.queued] if partial else []
+        while partial:
+            search = self._next(waiting, group, len(partial), self._in_time)
             if search is None:
                 return
-            places = single if search.may_use_another else (w for w in search.holders if w in single)
+            places = partial if search.may_use_another else (w for w in search.holders if w in partial)
             worker_id = next(iter(places), None)
             if worker_id is not None:
                 self._serve(search, pool.workers[worker_id], group)
@@ -164,7 +164,7 @@ class Planner:
     def _places(self, shape: Shape, group: list[Search]) -> int:
         idle = self.core.pool.idle_count(shape)
         if any(self.trials.is_short(s) for s in group):
-            return 2 * idle + self.core.pool.single_count(shape)
+            return 2 * idle + self.core.pool.partial_count(shape)
         return idle
 
     def _claims(self, places: int, group: list[Search], shape: Shape) -> list[int]:

@@ -13,7 +13,7 @@ class Pool:
         nodes: by id.
         workers: by id, until they are gone.
         idle: ready workers of a shape without a trial, oldest first.
-        single: ready workers of a shape with one trial beside which they can hold another.
+        partial: ready workers of a shape with trials beside which they can hold another.
         count: workers of a shape that start or are ready.
         claims: ids of nodes that a gang or a shape claims.
         version: grows whenever room may have appeared: something left, ended or was given up.
@@ -27,7 +27,7 @@ class Pool:
         self.nodes: dict[str, Node] = {}
         self.workers: dict[str, Worker] = {}
         self.idle: dict[Shape, dict[str, None]] = {}
-        self.single: dict[Shape, dict[str, None]] = {}
+        self.partial: dict[Shape, dict[str, None]] = {}
         self.count: dict[Shape, int] = {}
         self.claims: dict[str, None] = {}
         self.total_cpus = 0.0
@@ -144,16 +144,16 @@ class Pool:
         worker.blamed, worker.killed_as = blamed, kind
         self.retire(worker, WorkerState.STOPPING)
 
-    def list(self, worker: Worker, *, prefetch: bool) -> None:
-        """Note whether a ready worker is idle, or holds one trial and (``prefetch``) should hold another."""
+    def list(self, worker: Worker, *, more: bool) -> None:
+        """Note whether a ready worker is idle, or holds trials and should hold one ``more``."""
         self._unlist(worker)
-        if worker.state != WorkerState.READY or len(worker.trials) > 1 or (worker.trials and not prefetch):
+        if worker.state != WorkerState.READY or (worker.trials and not more):
             return
-        lists = self.single if worker.trials else self.idle
+        lists = self.partial if worker.trials else self.idle
         lists.setdefault(worker.shape, {})[worker.worker_id] = None
 
     def _unlist(self, worker: Worker) -> None:
-        for lists in (self.idle, self.single):
+        for lists in (self.idle, self.partial):
             of_shape = lists.get(worker.shape)
             if of_shape:
                 of_shape.pop(worker.worker_id, None)
@@ -162,6 +162,6 @@ class Pool:
         """Ready workers of a shape without a trial."""
         return len(self.idle.get(shape, ()))
 
-    def single_count(self, shape: Shape) -> int:
-        """Ready workers of a shape with one trial and room for another."""
-        return len(self.single.get(shape, ()))
+    def partial_count(self, shape: Shape) -> int:
+        """Ready workers of a shape with trials and room for another."""
+        return len(self.partial.get(shape, ()))

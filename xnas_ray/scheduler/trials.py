@@ -8,6 +8,7 @@ from xnas_ray import messages as m
 from xnas_ray.errors import TransitionError
 from xnas_ray.messages import FailureKind, SearchState, TrialStatus
 from xnas_ray.scheduler.alarms import AlarmKind
+from xnas_ray.scheduler.config import MAX_LINE
 from xnas_ray.scheduler.core import Core
 from xnas_ray.scheduler.nodes import Worker
 from xnas_ray.scheduler.records import Phase, Search, Trial, smoothed
@@ -126,9 +127,18 @@ class Trials:
             self._expect_obedience(search, trial)
 
     def place(self, worker: Worker) -> None:
-        """Note whether a worker has a place: empty, or with a short trial beside which it can hold another."""
-        first = self.core.searches[worker.trials[0][0]] if worker.trials else None
-        self.core.pool.list(worker, prefetch=first is not None and self.is_short(first))
+        """Note whether a worker has a place: empty, or with so short trials that it should hold another."""
+        self.core.pool.list(worker, more=self._can_hold_more(worker))
+
+    def _can_hold_more(self, worker: Worker) -> bool:
+        line = worker.trials
+        if not line or not self.is_short(self.core.searches[line[0][0]]):
+            return False
+        if len(line) == 1:
+            return True
+        # Nothing may wait long behind another: what is held together must be short, whatever search it is of.
+        held_s = (self.core.searches[search_id].trial_s for search_id, _ in line)
+        return len(line) < MAX_LINE and sum(math.inf if s is None else s for s in held_s) < self.core.config.line_s
 
     def is_short(self, search: Search) -> bool:
         """Whether its trials are so short that their workers should hold another one in advance."""

@@ -93,7 +93,7 @@ class Hosts:
         """Ask for candidates."""
         line = self._lines[search_id]
         line.wanted += count
-        self._pump(search_id, line)
+        self._pump_soon(search_id, line)
 
     def tell(self, search_id: str, told: Told) -> None:
         """Tell an outcome, unless the controller has replayed it already."""
@@ -101,7 +101,7 @@ class Hosts:
         if line is None or line.closed or told.seq <= line.told_limit:
             return
         line.tells.append(told)
-        self._pump(search_id, line)
+        self._pump_soon(search_id, line)
 
     def close(self, search_id: str) -> None:
         """Forget a search's controller, after everything that was ordered before."""
@@ -149,6 +149,10 @@ class Hosts:
         line.ready = True
         self._post(lambda now: ControllerReady(now, search_id))
         self._pump(search_id, line)
+
+    def _pump_soon(self, search_id: str, line: Line) -> None:
+        """Call the controller once everything of this turn of the event loop is known: a commit tells many outcomes."""
+        asyncio.get_running_loop().call_soon(self._pump, search_id, line)
 
     def _pump(self, search_id: str, line: Line) -> None:
         if line.ready and not line.busy and not line.closed and (line.tells or line.wanted):

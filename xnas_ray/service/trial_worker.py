@@ -29,6 +29,7 @@ from xnas_ray.training.checkpoint import CHECKPOINT_NAME
 from xnas_ray.training.context import Stop
 
 EPOCH_REPORT_INTERVAL_S = 1.0
+REPORT_INTERVAL_S = 0.05  # that of the head's commits: what ends within it becomes durable together anyway
 BEAT_INTERVAL_S = 5.0
 LOG_LINES = 40
 
@@ -233,9 +234,12 @@ class TrialWorker:
 
     def _report(self) -> None:
         heard_s = time.monotonic()
+        sent_s = heard_s - REPORT_INTERVAL_S
         while not self.ended.is_set():
             self._wake.wait(BEAT_INTERVAL_S)
             self._wake.clear()
+            self._gather(until_s=sent_s + REPORT_INTERVAL_S)
+            sent_s = time.monotonic()
             with self._lock:
                 batch = self._merged()
             try:
@@ -255,6 +259,12 @@ class TrialWorker:
                     self._wake.set()
             for assignment in assignments:
                 self.submit(assignment)
+
+    def _gather(self, until_s: float) -> None:
+        """Let more trials end, so that one call tells of them all, while there is a next one to run."""
+        while (wait_s := until_s - time.monotonic()) > 0 and len(self._held) > 1:
+            self._wake.wait(wait_s)
+            self._wake.clear()
 
     def _merged(self) -> list[Report]:
         """What to send: epochs of attempts that ended are in their result's curve already."""
