@@ -28,6 +28,7 @@ HEALTH = {
     "health_check_timeout_ms": 1000,
     "health_check_failure_threshold": 2,
 }
+PACE = "2"  # so slow that the trials outlast the kills
 NAMES = {"worker": "ray::WorkerActor", "host": "ray::ControllerHost", "head": "ray::Head"}
 
 
@@ -91,6 +92,7 @@ def start(root: Path, seed: int, kills: dict[str, int], trials: int) -> None:
     from xnas_ray.tasks.bundle import bundle_task
 
     set_environment(root)
+    os.environ["STEPS_PACE"] = PACE
     import ray
 
     field = Battlefield(seed)
@@ -115,7 +117,7 @@ def start(root: Path, seed: int, kills: dict[str, int], trials: int) -> None:
             if field.strike(kind):
                 order.pop()
                 say(killed=kind, done=done)
-        time.sleep(field.random.uniform(0.3, 1.0))
+        time.sleep(field.random.uniform(0.1, 0.6))
     say(killed_all=True)
     time.sleep(3600)
 
