@@ -28,6 +28,7 @@ bench: $(STAMP)
 	$(BIN)/python experiments/performance/scheduler_throughput.py
 	$(BIN)/python experiments/performance/throughput.py
 	$(BIN)/python experiments/performance/utilisation.py
+	$(BIN)/python experiments/performance/fair_share.py
 
 docs: $(STAMP)
 	$(BIN)/python -m pytest tests/test_docs.py

@@ -78,6 +78,7 @@ def run(
         profile=profile,
         take_over=take_over,
     )
+    note(f"starting a service on this machine; its store is {store}")
     with Signals() as signals, service as client:
         if search_id is None:
             handle = client.submit(spec)

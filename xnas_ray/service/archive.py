@@ -17,10 +17,11 @@ from xnas_ray.store.fence import current_writer
 from xnas_ray.store.layout import Layout
 from xnas_ray.store.parts import read_table
 from xnas_ray.store.reader import last_of, search_rows
-from xnas_ray.store.replay import replay
+from xnas_ray.store.replay import replay, search_state
 from xnas_ray.store.schema import METRIC_PREFIX
 
 RECENT = 10
+"""Ended trials that a status shows."""
 
 
 def stored_state(root: Path | str, search_id: str) -> SearchState:
@@ -29,11 +30,7 @@ def stored_state(root: Path | str, search_id: str) -> SearchState:
     Raises:
         SearchNotFoundError: no such search.
     """
-    return _state(_rows(root, search_id)[-1]["state"])
-
-
-def _state(text: str) -> SearchState:
-    return SearchState.QUEUED if text == "submitted" else SearchState(text)
+    return search_state(_rows(root, search_id)[-1]["state"])
 
 
 def transitions(root: Path | str, search_id: str) -> list[dict[str, Any]]:

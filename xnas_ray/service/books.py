@@ -20,15 +20,16 @@ from xnas_ray.messages import (
     TrialStatus,
     WriteTerminal,
 )
+from xnas_ray.service.archive import RECENT
 from xnas_ray.service.host import Proposal
-from xnas_ray.service.ranking import dominates
+from xnas_ray.service.ranking import dominates, signed_objectives
 from xnas_ray.service.reports import TrialResult
 from xnas_ray.spec import SearchSpec, parse_constraint, satisfies
+from xnas_ray.store.layout import attempt_folder
 from xnas_ray.store.replay import SearchReplay
 from xnas_ray.store.rows import CurveRow, Position, TrialRow, curve_rows, trial_row
 from xnas_ray.store.schema import METRIC_PREFIX
 
-RECENT = 10
 NEVER_REUSED = frozenset({"flops", "params", "latency_ms"})
 """Measured or computed for each candidate itself, never copied from another trial."""
 
@@ -109,7 +110,7 @@ class Book:
         """Objectives with the sign that makes larger better; None when one is missing."""
         if any(o["name"] not in metrics for o in self.objectives):
             return None
-        return tuple(metrics[o["name"]] * (1 if o["maximize"] else -1) for o in self.objectives)
+        return signed_objectives(metrics, self.objectives)
 
     def feasible(self, metrics: Mapping[str, float]) -> bool:
         """Whether every constraint on a measured metric holds."""
@@ -182,7 +183,7 @@ class Book:
             worker=live.worker,
             node=live.node,
             environment=result.environment if result else "{}",
-            artifacts=artifacts_folder(self.search_id, command.trial, command.attempt)
+            artifacts=attempt_folder(self.search_id, command.trial, command.attempt)
             if result is not None and result.weights and command.attempt
             else None,
         )
@@ -321,8 +322,3 @@ class Book:
 def _finite(record: Mapping[str, float]) -> dict[str, float]:
     """A record of a curve without its NaN and infinite values."""
     return {name: value for name, value in record.items() if math.isfinite(value)}
-
-
-def artifacts_folder(search_id: str, trial: int, attempt: Attempt) -> str:
-    """Folder of an attempt's files, relative to the store."""
-    return f"artifacts/{search_id}/{trial}/{attempt[0]}-{attempt[1]}"

@@ -12,7 +12,6 @@ import re
 import secrets
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,9 +21,8 @@ from typing import Any
 
 from xnas_ray.errors import ServiceError, StoreLockedError
 from xnas_ray.messages import PROTOCOL_VERSION
+from xnas_ray.service.archive import living_writer
 from xnas_ray.service.settings import HeadSettings
-from xnas_ray.store.fence import current_writer
-from xnas_ray.store.layout import Layout
 
 ENDPOINT = "endpoint.json"
 TOKEN = "token"
@@ -156,11 +154,10 @@ def start_head(root: Path, settings: HeadSettings | None = None) -> Any:
 
 def _check_free(root: Path, settings: HeadSettings) -> None:
     """Refuse early, in the words of the store, what the head would refuse."""
-    holder = current_writer(Layout(root))
-    if holder is not None and not settings.take_over and holder.holds(time.time()):
-        who = f"process {holder.process.pid} on {holder.process.host}" if holder.process else "one that just began"
+    holder = "" if settings.take_over else living_writer(root)
+    if holder:
         raise StoreLockedError(
-            f"another service writes {root}: {who}.",
+            f"another service writes {root}: {holder}.",
             fix="Queue your search into it with `xnas submit`, stop it, or force with --take-over.",
         )
 

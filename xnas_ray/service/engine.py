@@ -13,9 +13,10 @@ from typing import Any, Protocol
 from xnas_ray import messages as m
 from xnas_ray.errors import SearchNotFoundError, StoreError
 from xnas_ray.scheduler import Scheduler
-from xnas_ray.service.books import Book, LiveTrial, artifacts_folder
+from xnas_ray.service.books import Book, LiveTrial
 from xnas_ray.service.host import Proposal, Told
 from xnas_ray.service.reports import Assignment, EpochReport, Report, TrialResult
+from xnas_ray.store.layout import attempt_folder
 from xnas_ray.store.reuse import ReuseIndex
 from xnas_ray.store.rows import LogRow, SearchRow, asked_row, curve_rows
 
@@ -210,8 +211,10 @@ class Engine:
     def _epoch(self, report: EpochReport) -> None:
         book = self.books.get(report.search_id)
         live = book.live.get(report.trial) if book else None
-        if book is None or live is None or live.attempts == 0 or live.result is not None:
+        if book is None or live is None or live.attempts == 0:
             return
+        if live.result is not None and live.result.attempt >= report.attempt:
+            return  # its curve is in the result
         if live.curve_attempt != report.attempt:
             live.curve_attempt, live.curve_epochs, live.curve = report.attempt, 0, []
         live.curve_epochs += 1
@@ -262,7 +265,7 @@ class Engine:
             command.attempt,
             live.proposal.candidate,
             live.proposal.train_seed,
-            artifacts_folder(command.search_id, command.trial, command.attempt),
+            attempt_folder(command.search_id, command.trial, command.attempt),
             keep_weights=keep != "none",
             better_than=better_than,
         )

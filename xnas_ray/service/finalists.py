@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from xnas_ray.errors import StoreError
-from xnas_ray.service.books import artifacts_folder
 from xnas_ray.service.reports import WEIGHTS_FILE, Assignment
-from xnas_ray.store.layout import Layout
+from xnas_ray.store.layout import Layout, attempt_folder
 from xnas_ray.store.replay import SearchReplay
 
 KIND = "test"
@@ -40,5 +39,5 @@ def weights_assignment(layout: Layout, search_id: str, trial: int, history: Sear
             fix="Search with keep_weights = 'best', 'front' or 'all'.",
         )
     epoch, number = max(tuple(int(x) for x in f.name.split("-")) for f in folders)
-    folder = artifacts_folder(search_id, trial, (epoch, number))
+    folder = attempt_folder(search_id, trial, (epoch, number))
     return Assignment(search_id, trial, (epoch, number), outcome.candidate, 0, folder)

@@ -66,10 +66,7 @@ class Layout:
 
     def artifacts(self, search_id: str, trial: int, attempt: Attempt) -> Path:
         """Where an attempt of a trial keeps its files; the only place that workers write."""
-        epoch, number = (int(part) for part in attempt)
-        if int(trial) < 0 or epoch < 0 or number < 0:
-            raise StoreError(f"trial {trial} and attempt {attempt} must not be negative.", field="attempt")
-        return self.root / "artifacts" / check_search_id(search_id) / str(int(trial)) / f"{epoch}-{number}"
+        return self.root / attempt_folder(search_id, trial, attempt)
 
     def task(self, task_hash: str) -> Path:
         """The copied code of a task."""
@@ -122,6 +119,18 @@ def check_search_id(search_id: str) -> str:
     if not isinstance(search_id, str) or not is_search_id(search_id):
         raise StoreError(f"{search_id!r} is not a search id.", field="search_id", fix="An id is a ULID, 26 characters.")
     return search_id
+
+
+def attempt_folder(search_id: str, trial: int, attempt: Attempt) -> str:
+    """Folder of an attempt's files, relative to the store.
+
+    Raises:
+        StoreError: a malformed id, or a negative number.
+    """
+    epoch, number = (int(part) for part in attempt)
+    if int(trial) < 0 or epoch < 0 or number < 0:
+        raise StoreError(f"trial {trial} and attempt {attempt} must not be negative.", field="attempt")
+    return f"artifacts/{check_search_id(search_id)}/{int(trial)}/{epoch}-{number}"
 
 
 def check_kind(kind: str) -> str:

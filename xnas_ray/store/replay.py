@@ -103,7 +103,7 @@ def unfinished_searches(root: Path | str) -> list[str]:
         StoreError: a part is damaged.
     """
     found = search_rows(Layout(root), ["search_id", "state"])
-    return [search_id for search_id, rows in found.items() if not _state(rows[-1]["state"]).ended]
+    return [search_id for search_id, rows in found.items() if not search_state(rows[-1]["state"]).ended]
 
 
 def replay(root: Path | str, search_id: str, *, curves: bool = True) -> SearchReplay:
@@ -132,7 +132,7 @@ def replay(root: Path | str, search_id: str, *, curves: bool = True) -> SearchRe
     return SearchReplay(
         search_id=search_id,
         spec=spec,
-        state=_state(searches[-1]["state"]),
+        state=search_state(searches[-1]["state"]),
         reason=searches[-1]["reason"],
         next_trial=1 + max([*candidates, *ended], default=-1),
         asked=asked,
@@ -151,7 +151,8 @@ def _gpus(spec: Mapping[str, Any]) -> float:
     return float(resources.get("gpus") or 0)
 
 
-def _state(text: str) -> SearchState:
+def search_state(text: str) -> SearchState:
+    """The state of a search's row: one that was only submitted waits in the queue."""
     return SearchState.QUEUED if text == "submitted" else SearchState(text)
 
 
