@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xnas_ray.errors import SearchNotFoundError, SpecError, StoreLockedError
+from xnas_ray.errors import SearchNotFoundError, ServiceError, SpecError, StoreLockedError
 from xnas_ray.messages import PROTOCOL_VERSION
 from xnas_ray.service.connection import CALL_TIMEOUT_S, RemoteHead, Service, connect_service
 from xnas_ray.spec_forms import as_spec, dotted
@@ -29,6 +29,10 @@ DEFAULT_STORE = "results"
 SUBMIT_TIMEOUT_S = 600.0
 STOP_TIMEOUT_S = 120.0
 WAIT_SLICE_S = 10.0
+NO_EXPLANATIONS = {
+    "motifs": "Search with --controller nasbowl; with --reuse completed it takes these results over.",
+}
+"""What to do about a search that has no explanations of a kind."""
 PATIENCE_S = 30.0
 """How long a resumed search waits for the processes of a killed service to die."""
 
@@ -233,6 +237,38 @@ class SearchHandle:
 
         return load_curves(self.client.root, self.id)
 
+    def explanations(self, kind: str) -> pd.DataFrame:
+        """What the controller has learnt, such as ``"motifs"``.
+
+        From the store once the search has finished; of a running one from the service, and without a service from its
+        rows, which are told to a new controller here.
+
+        Raises:
+            ExplanationError: the controller gives no explanations of this kind.
+        """
+        from xnas_ray.errors import ExplanationError
+        from xnas_ray.service.explanations import derived_explanations, stored_explanations
+
+        found = stored_explanations(self.client.root, self.id, kind) if self._ended() is not None else None
+        if found is not None:
+            return found
+        tables = self._live_explanations() or derived_explanations(self.client.root, self.id)
+        if kind in tables:
+            return tables[kind]
+        controller = self.stored_status()["controller"]
+        raise ExplanationError(
+            f"search {self.id} has no {kind}: its controller {controller!r} gives none.",
+            field="search_id",
+            valid=sorted(tables) or None,
+            fix=NO_EXPLANATIONS.get(kind),
+        )
+
+    def _live_explanations(self) -> dict[str, Any]:
+        """Those of a search in a running service, none where there is no service or it has just ended."""
+        with contextlib.suppress(ServiceError, SearchNotFoundError):
+            return self.client.service.call("explain", self.id) if self._ended() is None else {}
+        return {}
+
     def best(self, n: int = 1) -> list[dict[str, Any]]:
         """The best completed trials that satisfy the constraints, best first by the first objective.
 
@@ -266,6 +302,7 @@ def local_client(
     only: tuple[str, ...] = (),
     profile: Path | None = None,
     take_over: bool = False,
+    on_start: Callable[[], None] = lambda: None,
 ) -> Iterator[Client]:
     """A client of a service of its own: Ray in this process, ended on leaving.
 
@@ -276,6 +313,7 @@ def local_client(
         only: unfinished searches of the store that go on here; no other does.
         profile: TOML file with settings of the service, such as ``cluster/local.toml``.
         take_over: take the store from a service that seems alive; that one never writes again.
+        on_start: called once everything is checked, before Ray starts, which takes seconds.
 
     Raises:
         StoreLockedError: another service works on this store.
@@ -290,6 +328,7 @@ def local_client(
     fixed: dict[str, Any] = {"only": only, "take_over": take_over, "max_workers": workers if only else None}
     settings = HeadSettings(**fixed) if profile is None else HeadSettings.from_toml(profile, **fixed)
     count = workers or max(1, int((os.cpu_count() or 1) / cpus))
+    on_start()
     with bring_up.start_local(folder, cpus=math.ceil(count * cpus)):
         client = Client(folder, service=RemoteHead(bring_up.start_head(folder, settings)))
         yield client

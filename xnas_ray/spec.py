@@ -83,7 +83,9 @@ class SearchSpec(Part):
     seed: int | None = Field(None, ge=0, lt=2**63, description="of the controller; drawn at submit when missing")
     train_seed: int = Field(0, ge=0, lt=2**63, description="of the training of every candidate")
     report_test: bool = Field(False, description="measure every candidate on the test split (tables only)")
-    warm_start: tuple[str, ...] = Field((), description="architectures to evaluate first, as the space writes them")
+    warm_start: tuple[str, ...] = Field(
+        (), description="architectures to evaluate first; ids of finished searches to learn from"
+    )
 
     @field_validator("constraints")
     @classmethod

@@ -188,6 +188,6 @@ SPEC_FLAGS: tuple[Flag, ...] = (
         "warm_start",
         "",
         "list",
-        "architectures to evaluate first, as the space writes them",
+        "architectures to evaluate first; ids of finished searches to learn from",
     ),
 )

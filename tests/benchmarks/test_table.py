@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -168,6 +169,29 @@ def test_malformed_tables(tmp_path: Path):
     broken = write(tmp_path / "broken.parquet", arch=[*(SPACE.format(g) for g in CELLS[:4]), None])
     with pytest.raises(TableError, match="row 4 is no architecture"):
         TabularTask.from_parquet(broken, objectives=objectives)
+
+
+def test_architectures_may_be_spread_over_columns(tmp_path: Path):
+    rows = {
+        "adjacency": ["0100", "011001000", "0100001000010000"],
+        "ops": ["input,output", "input,maxpool3x3,output", "input,conv3x3-bn-relu,conv1x1-bn-relu,output"],
+        "val108": [0.8, 0.9, 0.95],
+    }
+    pq.write_table(pa.table(rows), path := tmp_path / "nasbench101.parquet")
+    objectives: Any = {"val_accuracy": "val108"}
+    task = TabularTask.from_parquet(path, space="nasbench101", objectives=objectives)
+    assert not task.complete  # the space is too large to be listed
+    texts = [f"{a} {o}" for a, o in zip(rows["adjacency"], rows["ops"], strict=True)]
+    cells = [task.space.parse(text) for text in texts]
+    assert [task.lookup(cell).metrics["val_accuracy"] for cell in cells] == rows["val108"]
+    member = task.space.member(cells[2], np.random.default_rng(0))  # type: ignore[attr-defined]
+    assert task.lookup(member).metrics["val_accuracy"] == 0.95
+    assert set(task.restricted().members) == set(map(task.space.canonical, cells))
+    same = TabularTask.from_parquet(path, "nasbench101", column=("adjacency", "ops"), objectives=objectives)
+    assert len(same) == 3
+    for column, match in (("adjacency", "row 0 is no architecture"), (("adjacency", "op"), "column: .*'ops'")):
+        with pytest.raises(TableError, match=match):
+            TabularTask.from_parquet(path, "nasbench101", column=column, objectives=objectives)
 
 
 def test_the_official_table():

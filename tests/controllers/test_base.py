@@ -12,8 +12,9 @@ from xnas_ray.controllers.base import Controller, Goal, Horizon
 from xnas_ray.controllers.remaining import Remaining
 from xnas_ray.errors import ControllerError, GenotypeError
 from xnas_ray.messages import Candidate, Genotype, Outcome, TrialStatus
-from xnas_ray.spaces.base import RestrictedSpace
+from xnas_ray.spaces.joint import JointSpace
 from xnas_ray.spaces.nasbench201 import NASBench201
+from xnas_ray.spaces.wrapped import RestrictedSpace
 
 SPACE = NASBench201(cells_per_stage=1, channels=4, stages=1)
 GOAL = Goal("val_accuracy", maximize=True)
@@ -79,6 +80,29 @@ def test_candidates_carry_the_horizon():
     candidate = scripted().candidate(not_canonical(), stage="x")
     assert candidate.genotype == SPACE.canonical(not_canonical())
     assert (candidate.fidelity, candidate.schedule_epochs, candidate.origin) == (3, 10, {"stage": "x"})
+
+
+def test_candidates_of_a_joint_space_carry_its_recipe():
+    space = JointSpace(architecture=SPACE, recipe={"batch_size": [16, 32], "lr": [0.1, 0.2]})
+    controller = Scripted(space, [GOAL], seed=0)
+    candidate = controller.candidate((*not_canonical(), 0, 1))
+    assert candidate.genotype == (*SPACE.canonical(not_canonical()), 0, 1)
+    assert candidate.recipe == {"lr": 0.2, "batch_size": 16}
+    controller.adopt(candidate)
+    assert controller.known((*not_canonical(), 0, 1))
+    assert controller.known((*not_canonical(), 0, 1), {"lr": 0.2, "batch_size": 16})
+    assert not controller.known((*not_canonical(), 0, 1), {"lr": 0.1, "batch_size": 16})
+    assert not controller.known((*not_canonical(), 0, 0))
+
+
+def test_the_last_recipe_of_the_last_architecture_is_found():
+    space = JointSpace(architecture=RestrictedSpace(SPACE, [(3,) * 6, (2,) * 6]), recipe={"lr": [0.1, 0.2, 0.3]})
+    controller = Scripted(space, [GOAL], seed=0)
+    found = set()
+    while (genotype := controller.draw_new(np.random.default_rng(len(found)))) is not None:
+        controller.adopt(controller.candidate(genotype))
+        found.add(genotype)
+    assert found == set(space.genotypes())
 
 
 def test_numbers_go_on_after_a_replay():

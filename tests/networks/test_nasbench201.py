@@ -11,8 +11,9 @@ from xnas_ray.errors import GenotypeError, SpecError
 from xnas_ray.messages import Genotype
 from xnas_ray.networks.cells import ReluConvNorm, ResidualReduction
 from xnas_ray.networks.nasbench201 import Cell, build
-from xnas_ray.spaces.base import DataShape, RestrictedSpace
+from xnas_ray.spaces.base import DataShape
 from xnas_ray.spaces.nasbench201 import EDGES, OPERATIONS, NASBench201
+from xnas_ray.spaces.wrapped import RestrictedSpace
 
 torch.set_num_threads(1)
 DIGITS = DataShape(inputs=((1, 8, 8),), outputs=10)

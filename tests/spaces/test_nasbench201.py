@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from xnas_ray.errors import GenotypeError, SpecError
 from xnas_ray.messages import Cost
-from xnas_ray.spaces.base import DataShape, RestrictedSpace, Space
+from xnas_ray.spaces.base import DataShape, Space
 from xnas_ray.spaces.graphs import unfold
 from xnas_ray.spaces.nasbench201 import EDGES, OPERATIONS, NASBench201
 from xnas_ray.spaces.registry import SPACES, list_spaces
+from xnas_ray.spaces.wrapped import RestrictedSpace
 from xnas_ray.testing.space_case import SpaceTestCase
 
 CIFAR10 = DataShape(inputs=((3, 32, 32),), outputs=10)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -12,7 +12,7 @@ from xnas_ray import messages as m
 from xnas_ray.benchmarks.controller_process import MEASURED, ControllerProcess, Generations
 from xnas_ray.benchmarks.table import DEFAULT_DURATION_S, TableEntry
 from xnas_ray.benchmarks.virtual_clock import Clock, GroupCommit
-from xnas_ray.controllers.base import Controller, Goal
+from xnas_ray.controllers.base import Controller, Goal, Source
 from xnas_ray.controllers.registry import CONTROLLERS
 from xnas_ray.errors import GenotypeError, SpecError, TableError
 from xnas_ray.messages import Candidate, Failure, FailureKind, Genotype, Outcome, SearchState, TrialStatus
@@ -85,6 +85,7 @@ def simulate(
     mode: Mode = "asynchronous",
     generation: int = GENERATION,
     config: SchedulerConfig | None = None,
+    sources: Sequence[Source] = (),
 ) -> pd.DataFrame:
     """Run a search on a simulated cluster.
 
@@ -106,6 +107,7 @@ def simulate(
         generation: proposals between two barriers.
         config: of the scheduler; by default a worker holds one trial and no number of failures pauses the search.
             Leases are not simulated: every worker lives.
+        sources: finished searches from which the controller learns.
 
     Returns:
         A row a trial in order of completion: ``trial``, ``genotype``, ``architecture``, the objectives (NaN in a trial
@@ -119,8 +121,11 @@ def simulate(
     """
     if mode not in MODES:
         raise SpecError(f"there is no mode {mode!r}.", field="mode", got=mode, valid=MODES)
+    made = CONTROLLERS.create(controller, params or {}, space or task.space, task.goals, field="controller", seed=seed)
+    if sources:
+        made.inherit(sources)
     simulation = Simulation(
-        CONTROLLERS.create(controller, params or {}, space or task.space, task.goals, field="controller", seed=seed),
+        made,
         task,
         trials=trials,
         workers=workers,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from xnas_ray.controllers.base import Goal
 from xnas_ray.errors import DataMissingError, GenotypeError, TableError, UnknownNameError
 from xnas_ray.messages import Candidate, Failure, FailureKind, Genotype, Outcome, TrialStatus
 from xnas_ray.objectives.names import OBJECTIVE_NAMES
-from xnas_ray.spaces.base import RestrictedSpace, Space
+from xnas_ray.spaces.base import MAX_ENUMERATION, Space
 from xnas_ray.spaces.registry import SPACES
+from xnas_ray.spaces.wrapped import RestrictedSpace
 
 Row = Mapping[str, Any]
 ObjectiveColumn = str | tuple[str, str]
@@ -52,7 +53,8 @@ class TabularTask:
     Args:
         table: one row an architecture.
         space: the space that reads the architecture column, or its name (with default parameters).
-        column: column of the architecture strings.
+        column: column of the architecture strings, or several that are joined by spaces; by default the space's
+            ``table_columns``.
         objectives: column of each objective; ``(column, "min" | "max")`` for one that is not built in.
         report: columns to show beside the objectives, such as test accuracies, by the name to show.
         duration_s: seconds of a trial: None is 1, a string names a column, a function gets the row as a mapping.
@@ -71,7 +73,7 @@ class TabularTask:
         table: pa.Table,
         *,
         space: str | Space = "nasbench201",
-        column: str = "arch",
+        column: str | Sequence[str] | None = None,
         objectives: Mapping[str, ObjectiveColumn],
         report: Mapping[str, str] | None = None,
         duration_s: str | Callable[[Row], float] | None = None,
@@ -92,7 +94,7 @@ class TabularTask:
         elif duration_s is not None:
             self._timed = duration_s
         self._table = table if self._timed else None
-        self._row_of: dict[Genotype, int] = _index(table, column, self.space)
+        self._row_of: dict[Genotype, int] = _index(table, _columns(column, self.space), self.space)
         self._row_of_key: dict[str, int] = {}
         for genotype, row in self._row_of.items():
             self._row_of_key.setdefault(self.space.key(genotype), row)
@@ -102,7 +104,7 @@ class TabularTask:
         cls,
         path: str | Path,
         space: str | Space = "nasbench201",
-        column: str = "arch",
+        column: str | Sequence[str] | None = None,
         objectives: Mapping[str, ObjectiveColumn] | None = None,
         report: Mapping[str, str] | None = None,
         duration_s: str | Callable[[Row], float] | None = None,
@@ -120,9 +122,11 @@ class TabularTask:
                 field="path",
                 fix="Official benchmark files are converted by import_table (xnas table import).",
             )
+        space = SPACES.create(space, {}, field="space") if isinstance(space, str) else space
         given = objectives or {}
         wanted = {c if isinstance(c, str) else c[0]: f"objectives.{name}" for name, c in given.items()}
-        wanted |= {c: f"report.{name}" for name, c in (report or {}).items()} | {column: "column"}
+        wanted |= {c: f"report.{name}" for name, c in (report or {}).items()}
+        wanted |= dict.fromkeys(_columns(column, space), "column")
         if isinstance(duration_s, str):
             wanted[duration_s] = "duration_s"
         try:
@@ -145,7 +149,9 @@ class TabularTask:
 
     @property
     def complete(self) -> bool:
-        """Whether every key class of the (enumerable) space has a row."""
+        """Whether every key class of the space has a row; never of one that is too large to be listed."""
+        if self.space.size > MAX_ENUMERATION:
+            return False
         return all(self.space.key(genotype) in self._row_of_key for genotype in self.space.enumerate())
 
     def restricted(self) -> RestrictedSpace:
@@ -232,25 +238,36 @@ def _numbers(table: pa.Table, column: str, field: str) -> np.ndarray:
     return np.asarray(values.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
-def _index(table: pa.Table, column: str, space: Space) -> dict[Genotype, int]:
+def _columns(column: str | Sequence[str] | None, space: Space) -> tuple[str, ...]:
+    """Columns whose texts make an architecture's."""
+    if column is None:
+        return space.table_columns
+    return (column,) if isinstance(column, str) else tuple(column)
+
+
+def _index(table: pa.Table, columns: tuple[str, ...], space: Space) -> dict[Genotype, int]:
     """Row of every architecture."""
-    if column not in table.column_names:
-        raise _no_column(column, table.column_names, "column")
+    for column in columns:
+        if column not in table.column_names:
+            raise _no_column(column, table.column_names, "column")
+    parts = zip(*(table.column(column).to_pylist() for column in columns), strict=True)
+    field = ", ".join(columns)
     found: dict[Genotype, int] = {}
-    for row, text in enumerate(table.column(column).to_pylist()):
+    for row, texts in enumerate(parts):
+        text = " ".join(map(str, texts))
         try:
             genotype = space.parse(text)
         except GenotypeError as error:
-            raise TableError(f"row {row} is no architecture of space {space.name!r}: {error}", field=column) from error
+            raise TableError(f"row {row} is no architecture of space {space.name!r}: {error}", field=field) from error
         if genotype in found:
             raise TableError(
                 f"rows {found[genotype]} and {row} are both {text!r}.",
-                field=column,
+                field=field,
                 fix="A table has one row an architecture: aggregate repetitions first.",
             )
         found[genotype] = row
     if not found:
-        raise TableError("the table has no rows.", field=column)
+        raise TableError("the table has no rows.", field=field)
     return found
 
 

@@ -77,8 +77,8 @@ def run(
         only=(search_id,) if search_id else (),
         profile=profile,
         take_over=take_over,
+        on_start=lambda: note(f"starting a service on this machine; its store is {store}"),
     )
-    note(f"starting a service on this machine; its store is {store}")
     with Signals() as signals, service as client:
         if search_id is None:
             handle = client.submit(spec)

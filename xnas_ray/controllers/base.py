@@ -52,6 +52,21 @@ class Horizon:
     shape: DataShape = field(default_factory=lambda: DataShape(inputs=((3, 32, 32),), outputs=10))
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a finished search found, for one that learns from it.
+
+    Attributes:
+        search_id: its id.
+        genotypes: of its completed trials, in the order of the tells.
+        metrics: of each, by name.
+    """
+
+    search_id: str
+    genotypes: tuple[Genotype, ...]
+    metrics: tuple[Mapping[str, float], ...]
+
+
 class Controller(ABC):
     """Proposes candidates; its state is a function of its seed, the ordered tells and the set of adopted candidates.
 
@@ -140,6 +155,18 @@ class Controller(ABC):
             self.outcomes.append(outcome)
             self._learn(outcome)
 
+    def inherit(self, sources: Sequence[Source]) -> None:
+        """Learn from finished searches, before the first proposal.
+
+        Raises:
+            ControllerError: this controller cannot.
+        """
+        raise ControllerError(
+            f"{type(self).__name__} does not learn from other searches.",
+            field="warm_start",
+            fix="Leave the ids of searches out, or take a controller that does, such as nasbowl.",
+        )
+
     def explain(self) -> Mapping[str, pd.DataFrame]:
         """Explanation tables by kind; none by default."""
         return {}
@@ -158,10 +185,12 @@ class Controller(ABC):
         return rng(self.seed, Domain.ASK, ask_number)
 
     def candidate(self, genotype: Genotype, **origin: Any) -> Candidate:
-        """The next candidate: the canonical form of ``genotype`` at the search's fidelity."""
+        """The next candidate: the canonical form of ``genotype``, with its recipe, at the search's fidelity."""
+        genotype = self.space.canonical(genotype)
         return Candidate(
             ask_number=self._next_ask,
-            genotype=self.space.canonical(genotype),
+            genotype=genotype,
+            recipe=self.space.recipe(genotype),
             fidelity=self.horizon.fidelity,
             schedule_epochs=self.horizon.schedule_epochs,
             origin=origin,
@@ -174,8 +203,16 @@ class Controller(ABC):
         replicate: int = 0,
         fidelity: int | None = None,
     ) -> bool:
-        """Whether the architecture is evaluated or pending at this fidelity or a higher one."""
-        highest = self._fidelity_of.get(self._identity(genotype, recipe or {}, replicate), 0)
+        """Whether the architecture is evaluated or pending at this fidelity or a higher one.
+
+        Args:
+            genotype: any member of its key class.
+            recipe: how it is trained; by default as its space says.
+            replicate: which repetition.
+            fidelity: epochs; by default the search's.
+        """
+        trained = self.space.recipe(genotype) if recipe is None else recipe
+        highest = self._fidelity_of.get(self._identity(genotype, trained, replicate), 0)
         return highest >= (self.horizon.fidelity if fidelity is None else fidelity)
 
     def first_new(self, genotypes: Iterable[Genotype]) -> Genotype | None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn, zeros_like
 from xnas_ray.errors import SpecError
 from xnas_ray.messages import Genotype
 from xnas_ray.networks.cells import ReluConvNorm, ResidualReduction
-from xnas_ray.spaces.base import DataShape, RestrictedSpace, Space
+from xnas_ray.spaces.base import DataShape, Space
 from xnas_ray.spaces.cost import image_input
 from xnas_ray.spaces.nasbench201 import EDGES, NODES, OPERATIONS, NASBench201
 
@@ -89,7 +89,7 @@ def build(space: Space, genotype: Genotype, shape: DataShape) -> nn.Module:
     """The network of a genotype.
 
     Args:
-        space: a ``NASBench201``, or a restriction of one.
+        space: a ``NASBench201``, or a part of one.
         genotype: a valid genotype of it.
         shape: one image input, and the number of outputs.
 
@@ -97,9 +97,7 @@ def build(space: Space, genotype: Genotype, shape: DataShape) -> nn.Module:
         SpecError: the space is another one, or the task's input is not one image.
         GenotypeError: the genotype does not belong to the space.
     """
-    whole = space
-    while isinstance(whole, RestrictedSpace):
-        whole = whole.space
+    whole = space.unwrapped
     if not isinstance(whole, NASBench201):
         raise SpecError(f"builds cells of 'nasbench201', not of {whole.name!r}.", field="space.name")
     return NASBench201Network(space.check(genotype), shape, whole.cells_per_stage, whole.channels, whole.stages)

@@ -37,9 +37,9 @@ HERE = Path(__file__).resolve().parent
 
 
 def load_space(facts: dict) -> Space:
-    """The space: a registered one, or the one of the task folder that lies beside."""
+    """The space: a registered one, or one that the task folder beside makes."""
     if facts["source"] == "task":
-        space = load_task(HERE / "task").create_search_space(**facts["params"])
+        space = load_task(HERE / "task").space(facts["name"], facts["params"])
     else:
         space = SPACES.create(facts["name"], facts["params"], field="space")
     if space.fingerprint != facts["fingerprint"]:
@@ -118,9 +118,9 @@ def _prepare(folder: Path) -> None:
 
 
 def _architecture(root: Path, search_id: str, card: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
-    space = open_search(root, card).space
+    opened = open_search(root, card)
     named = card["spec"]["space"]
-    own = named is None or named["name"] == "task"
+    name, params = (named["name"], named["params"]) if named else ("task", {})
     genotype = tuple(record["genotype"])
     return {
         "search": search_id,
@@ -128,13 +128,13 @@ def _architecture(root: Path, search_id: str, card: Mapping[str, Any], record: M
         "status": record["status"],
         "architecture": record["architecture"],
         "genotype": list(genotype),
-        "choices": {name: str(option) for name, option in space.describe(genotype).items()},
+        "choices": {name: str(option) for name, option in opened.space.describe(genotype).items()},
         "key": record["key"],
         "space": {
-            "source": "task" if own else "registry",
-            "name": card["space"],
-            "params": named["params"] if named else {},
-            "fingerprint": space.fingerprint,
+            "source": "task" if opened.task.makes(name, params) else "registry",
+            "name": name,
+            "params": params,
+            "fingerprint": opened.space.fingerprint,
         },
         "shape": card["shape"],
         "metrics": record["metrics"],

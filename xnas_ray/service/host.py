@@ -74,7 +74,7 @@ class OpenSearch:
         self.search = search
         self.controller: Controller = search.controller()
         self.told_through = NEVER_TOLD
-        self._warm = self._warm_start()
+        self._warm = search.first_architectures
 
     def adopt(self, candidate: Candidate) -> None:
         """Replay one asked candidate."""
@@ -113,10 +113,6 @@ class OpenSearch:
             told_through=self.told_through,
             ask_s=time.process_time() - started,
         )
-
-    def _warm_start(self) -> list[tuple[int, ...]]:
-        space = self.search.space
-        return [space.canonical(space.parse(text)) for text in self.search.spec.warm_start]
 
     def _next_warm(self) -> Candidate | None:
         """The next architecture of ``warm_start`` that is not known; a function of what is known, so it replays."""

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from xnas_ray.controllers.base import Controller, Goal, Horizon
+from xnas_ray.controllers.base import Controller, Goal, Horizon, Source
 from xnas_ray.controllers.registry import CONTROLLERS
-from xnas_ray.errors import GenotypeError, SpecError, TaskError, UnknownNameError
+from xnas_ray.errors import GenotypeError, SpecError, TaskError
+from xnas_ray.messages import Genotype
 from xnas_ray.objectives.base import Objective, check_objectives
 from xnas_ray.objectives.registry import OBJECTIVES
-from xnas_ray.registry import Registry, build
+from xnas_ray.registry import build
+from xnas_ray.service import sources
 from xnas_ray.spaces.base import DataShape, Space
 from xnas_ray.spaces.constrained import ANALYTIC, ConstrainedSpace
-from xnas_ray.spaces.registry import SPACES
+from xnas_ray.spaces.joint import JointSpace
 from xnas_ray.spec import SearchSpec, parse_constraint
 from xnas_ray.store.layout import Layout
 from xnas_ray.tasks.loading import LoadedTask, import_bundle
 from xnas_ray.training.recipe import Recipe
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Search:
         space: with analytic constraints applied.
         objectives: what is measured, in the order of the specification.
         shape: inputs and outputs of the networks.
+        sources: finished searches from which the controller learns.
     """
 
     spec: SearchSpec
@@ -42,6 +43,7 @@ class Search:
     space: Space
     objectives: tuple[Objective, ...]
     shape: DataShape
+    sources: tuple[Source, ...] = ()
 
     @property
     def goals(self) -> tuple[Goal, ...]:
@@ -57,8 +59,8 @@ class Search:
             shape=self.shape,
         )
         named = self.spec.controller
-        return build(
-            _plugin(CONTROLLERS, self.task, named.name, "controller"),
+        controller = build(
+            self.task.plugin(CONTROLLERS, named.name, "controller"),
             named.params,
             self.space,
             self.goals,
@@ -67,6 +69,15 @@ class Search:
             what=f"controller {named.name!r}",
             field="controller",
         )
+        if self.sources:
+            controller.inherit(self.sources)
+        return controller
+
+    @property
+    def first_architectures(self) -> list[Genotype]:
+        """Canonical genotypes to evaluate before the controller is asked."""
+        texts = (text for text in self.spec.warm_start if not sources.is_id(text))
+        return [self.space.canonical(self.space.parse(text)) for text in texts]
 
     def card(self) -> dict[str, Any]:
         """What the head and the workers need to know, as JSON: the complete specification and its task."""
@@ -81,24 +92,25 @@ class Search:
                 "outputs": self.shape.outputs,
                 "kind": self.shape.kind,
             },
+            **({"sources": [sources.as_json(source) for source in self.sources]} if self.sources else {}),
         }
 
     @property
     def space_name(self) -> str:
-        """Name of the unconstrained space."""
-        inner = self.space.space if isinstance(self.space, ConstrainedSpace) else self.space
-        return self.spec.space.name if self.spec.space else inner.name
+        """Name of the whole space, as the specification has it."""
+        return self.spec.space.name if self.spec.space else self.space.unwrapped.name
 
 
 def open_search(root: Path, card: Mapping[str, Any]) -> Search:
     """The search of a card, its task imported from the store's bundle; nothing is loaded or measured again."""
     task = import_bundle(Layout(root).task(card["task_hash"]), card["task_hash"])
     shape = card["shape"]
-    return _assemble(
+    search = _assemble(
         SearchSpec.from_mapping(card["spec"]),
         task,
         DataShape(tuple(tuple(s) for s in shape["inputs"]), shape["outputs"], shape["kind"]),
     )
+    return replace(search, sources=sources.from_json(card.get("sources", ())))
 
 
 def resolve(root: Path, spec: SearchSpec, task_hash: str) -> Search:
@@ -123,27 +135,26 @@ def resolve(root: Path, spec: SearchSpec, task_hash: str) -> Search:
         "recipe": Recipe.from_mapping(problem.recipe, spec.recipe).as_mapping(),
     }
     search = _assemble(spec.model_copy(update=update), task, shape)
+    _check_genes(search.space, search.spec.recipe)
+    search = _with_sources(root, search)
     search.controller()  # wrong parameters are refused here, not in a running service
     for number, text in enumerate(search.spec.warm_start):
         try:
-            search.space.check(search.space.parse(text))
+            if not sources.is_id(text):
+                search.space.check(search.space.parse(text))
         except GenotypeError as error:
             raise SpecError(error.message, field=f"warm_start.{number}", fix=error.fix, valid=error.valid) from None
     return search
 
 
 def _assemble(spec: SearchSpec, task: LoadedTask, shape: DataShape) -> Search:
-    if spec.space is None or spec.space.name == "task":
-        space = task.create_search_space(**(spec.space.params if spec.space else {}))
-    else:
-        kind = _plugin(SPACES, task, spec.space.name, "space")
-        space = build(kind, spec.space.params, what=f"space {spec.space.name!r}", field="space")
+    space = task.space(spec.space.name, spec.space.params) if spec.space else task.space()
     analytic = [c for c in spec.constraints if parse_constraint(c)[0] in ANALYTIC]
     if analytic:
         space = ConstrainedSpace(space, analytic, shape)
     if not spec.objectives:
         raise SpecError("names no objective and the task neither.", field="objectives", valid=OBJECTIVES.names())
-    objectives = tuple(_plugin(OBJECTIVES, task, name, "objectives")() for name in spec.objectives)
+    objectives = tuple(task.plugin(OBJECTIVES, name, "objectives")() for name in spec.objectives)
     check_objectives(objectives, shape)
     measured = {o.name for o in objectives} | set(ANALYTIC)
     for text in spec.constraints:
@@ -152,11 +163,35 @@ def _assemble(spec: SearchSpec, task: LoadedTask, shape: DataShape) -> Search:
     return Search(spec, task, space, objectives, shape)
 
 
-def _plugin(registry: Registry[T], task: LoadedTask, name: str, field: str) -> type[T]:
-    """A class by its name: one of the task's own folder first, else a registered or importable one."""
-    own = task.attribute(name)
-    if own is None:
-        return registry.get(name, field=field)
-    if not isinstance(own, type):
-        raise UnknownNameError(f"{name!r} is not a class.", field=field)
-    return own
+def _with_sources(root: Path, search: Search) -> Search:
+    """Read the searches that ``warm_start`` names; their ids stand there in full from now on."""
+    texts, found = list(search.spec.warm_start), []
+    for number, text in enumerate(texts):
+        if sources.is_id(text):
+            found.append(sources.read_source(root, text, search.space, search.goals))
+            texts[number] = found[-1].search_id
+    spec = search.spec.model_copy(update={"warm_start": tuple(texts)})
+    return replace(search, spec=spec, sources=tuple(found))
+
+
+def _check_genes(space: Space, recipe: Mapping[str, Any]) -> None:
+    """Every level of every gene of a joint space must be a setting that the search's recipe can take.
+
+    Raises:
+        SpecError: naming the gene, and what is wrong with the setting.
+    """
+    whole = space.unwrapped
+    while isinstance(whole, JointSpace):
+        for gene in whole.recipes.genes:
+            for option in gene.options:
+                try:
+                    Recipe.from_mapping(recipe, {gene.name: option})
+                except SpecError as error:
+                    raise SpecError(
+                        error.message,
+                        field=f"space.params.recipe.{gene.name}",
+                        fix=error.fix,
+                        valid=error.valid,
+                        got=error.got,
+                    ) from None
+        whole = whole.architectures.unwrapped

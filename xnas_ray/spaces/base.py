@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -70,6 +70,8 @@ class Space(ABC):
     """Constructor parameters, JSON values."""
     builder: str
     """``"module:function"``; called as ``function(space, genotype, shape: DataShape) -> torch.nn.Module``."""
+    table_columns: tuple[str, ...] = ("arch",)
+    """Columns of benchmark tables that hold what ``parse`` reads; several are joined by spaces."""
 
     @abstractmethod
     def key(self, genotype: Genotype) -> str:
@@ -105,7 +107,20 @@ class Space(ABC):
         """The cheapest member of the key class (FLOPs, then first); the genotype itself where keys are unique."""
         return genotype
 
+    def recipe(self, genotype: Genotype) -> dict[str, Any]:
+        """Training settings that the genotype decides, JSON values; none in a space of architectures alone."""
+        return {}
+
+    def numeric(self, genotype: Genotype) -> tuple[float, ...]:
+        """Coordinates in [0, 1] of the choices that are quantities, for kernels that are smooth in them; often none."""
+        return ()
+
     # ---- given once, for every space ---------------------------------------------------------------------------
+
+    @property
+    def unwrapped(self) -> Space:
+        """The whole space of which this is a part; itself where it is whole. Builders of networks are given it."""
+        return self
 
     def build(self, genotype: Genotype, shape: DataShape) -> torch.nn.Module:
         """The network of a genotype, untrained, made by ``builder`` (the only place where torch is needed)."""
@@ -176,14 +191,35 @@ class Space(ABC):
         Raises:
             GenotypeError: no valid mutant was found.
         """
-        free = [i for i, c in enumerate(self.choices) if len(c.options) > 1]
+        free = self._free
         for _ in range(MAX_TRIES):
-            mutant = list(genotype)
-            for i in rng.choice(free, size=min(changes, len(free)), replace=False):
-                step = int(rng.integers(1, len(self.choices[i].options)))
-                mutant[i] = (mutant[i] + step) % len(self.choices[i].options)
-            if self.is_valid(tuple(mutant)):
-                return tuple(mutant)
+            mutant = self._changed(genotype, rng.choice(free, size=min(changes, len(free)), replace=False), rng)
+            if self.is_valid(mutant):
+                return mutant
+        raise GenotypeError(f"no valid mutant of {genotype} in {MAX_TRIES} tries.", field="genotype")
+
+    @property
+    def mutation_rates(self) -> tuple[float, ...]:
+        """Probability with which ``perturb`` changes each choice, unless it is told another."""
+        return (1 / len(self.choices),) * len(self.choices)
+
+    def perturb(
+        self, genotype: Genotype, rng: np.random.Generator, rates: float | Sequence[float] | None = None
+    ) -> Genotype:
+        """A valid genotype in which every choice takes another option with a probability of its own, at least one does.
+
+        Args:
+            genotype: where to start.
+            rng: what decides.
+            rates: a probability for every choice, or one for all; by default ``mutation_rates``.
+
+        Raises:
+            GenotypeError: no valid mutant was found.
+        """
+        for _ in range(MAX_TRIES):
+            mutant = self._changed(genotype, self._drawn(rng, rates), rng)
+            if mutant != genotype and self.is_valid(mutant):
+                return mutant
         raise GenotypeError(f"no valid mutant of {genotype} in {MAX_TRIES} tries.", field="genotype")
 
     def crossover(self, first: Genotype, second: Genotype, rng: np.random.Generator) -> Genotype:
@@ -214,12 +250,8 @@ class Space(ABC):
         return np.concatenate(blocks)
 
     def genotypes(self) -> Iterator[Genotype]:
-        """Every valid genotype, in lexicographic order."""
-        if self.size > MAX_ENUMERATION:
-            raise GenotypeError(
-                f"space {self.name!r} has {self.size:.3g} genotypes, more than {MAX_ENUMERATION:,}: too many.",
-                fix="Sample it, or restrict it with RestrictedSpace(space, genotypes).",
-            )
+        """Every valid genotype, in lexicographic order; refuses above a million."""
+        self._check_listable()
         for genotype in product(*(range(len(c.options)) for c in self.choices)):
             if self.is_valid(genotype):
                 yield genotype
@@ -237,85 +269,29 @@ class Space(ABC):
         """Choice names and chosen options."""
         return {c.name: c.options[g] for g, c in zip(genotype, self.choices, strict=True)}
 
-
-class RestrictedSpace(Space):
-    """A space narrowed to listed genotypes, canonicalised: a table, a subset, a study of some architectures.
-
-    Every name, key, graph and cost is the wrapped space's; what lies outside is invalid.
-    """
-
-    name = "restricted"
-
-    def __init__(self, space: Space, genotypes: Sequence[Sequence[int]]) -> None:
-        """Keep the canonical form of each genotype, in the order given, without repetition."""
-        self.space = space
-        self.choices = space.choices
-        self.builder = space.builder
-        self.params = space.params
-        members = dict.fromkeys(space.canonical(space.check(g)) for g in genotypes)
-        if not members:
-            raise GenotypeError("a restricted space needs at least one genotype", field="genotypes")
-        self.members: tuple[Genotype, ...] = tuple(members)
-        self._set = frozenset(self.members)
-        self._array = np.array(self.members)
+    def _check_listable(self) -> None:
+        if self.size > MAX_ENUMERATION:
+            raise GenotypeError(
+                f"space {self.name!r} has {self.size:.3g} genotypes, more than {MAX_ENUMERATION:,}: too many.",
+                fix="Sample it, or restrict it with RestrictedSpace(space, genotypes).",
+            )
 
     @property
-    def fingerprint(self) -> str:
-        """The wrapped space's: a genotype means the same, listed or not."""
-        return self.space.fingerprint
+    def _free(self) -> list[int]:
+        """Choices that have a choice."""
+        return [i for i, choice in enumerate(self.choices) if len(choice.options) > 1]
 
-    def build(self, genotype: Genotype, shape: DataShape) -> torch.nn.Module:
-        """As the wrapped space's."""
-        return self.space.build(genotype, shape)
+    def _drawn(self, rng: np.random.Generator, rates: float | Sequence[float] | None) -> np.ndarray:
+        """Choices to change, each by its own rate."""
+        given = self.mutation_rates if rates is None else rates
+        chosen = rng.random(len(self.choices)) < np.broadcast_to(np.asarray(given, dtype=float), (len(self.choices),))
+        return np.flatnonzero(chosen)
 
-    @property
-    def size(self) -> int:
-        """Number of listed genotypes."""
-        return len(self.members)
-
-    def is_valid(self, genotype: Genotype) -> bool:
-        """Whether the genotype is listed."""
-        return genotype in self._set
-
-    def sample(self, rng: np.random.Generator) -> Genotype:
-        """A listed genotype, uniformly."""
-        return self.members[int(rng.integers(len(self.members)))]
-
-    def mutate(self, genotype: Genotype, rng: np.random.Generator, changes: int = 1) -> Genotype:
-        """A listed genotype at the smallest Hamming distance of at least ``changes``, at random among ties."""
-        distance = (self._array != np.array(genotype)).sum(axis=1)
-        others = np.flatnonzero(distance)
-        if not others.size:
-            raise GenotypeError(f"no valid mutant of {genotype}: it is the only member.", field="genotype")
-        distance = distance[others]
-        distance = np.where(distance < changes, distance.max() + changes - distance, distance)
-        best = others[distance == distance.min()]
-        return self.members[int(rng.choice(best))]
-
-    def genotypes(self) -> Iterator[Genotype]:
-        """The listed genotypes, in their order."""
-        return iter(self.members)
-
-    def key(self, genotype: Genotype) -> str:
-        """As the wrapped space's."""
-        return self.space.key(genotype)
-
-    def canonical(self, genotype: Genotype) -> Genotype:
-        """As the wrapped space's."""
-        return self.space.canonical(genotype)
-
-    def graphs(self, genotype: Genotype) -> Mapping[str, nx.DiGraph]:
-        """As the wrapped space's."""
-        return self.space.graphs(genotype)
-
-    def cost(self, genotype: Genotype, shape: DataShape) -> Cost:
-        """As the wrapped space's."""
-        return self.space.cost(genotype, shape)
-
-    def format(self, genotype: Genotype) -> str:
-        """As the wrapped space's."""
-        return self.space.format(genotype)
-
-    def parse(self, text: str) -> Genotype:
-        """As the wrapped space's."""
-        return self.space.parse(text)
+    def _changed(self, genotype: Genotype, places: Iterable[int], rng: np.random.Generator) -> Genotype:
+        """The genotype with another option, uniformly, at each place that has one."""
+        mutant = list(genotype)
+        for i in places:
+            options = len(self.choices[i].options)
+            if options > 1:
+                mutant[i] = (mutant[i] + int(rng.integers(1, options))) % options
+        return tuple(mutant)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from xnas_ray.errors import SpecError
-from xnas_ray.messages import Cost, Genotype
+from xnas_ray.messages import Genotype
 from xnas_ray.spaces.base import DataShape, Space
+from xnas_ray.spaces.wrapped import WrappedSpace
 from xnas_ray.spec import parse_constraint, satisfies
-
-if TYPE_CHECKING:
-    import networkx as nx
-    import torch
 
 ANALYTIC = ("flops", "params")
 
 
-class ConstrainedSpace(Space):
+class ConstrainedSpace(WrappedSpace):
     """Every architecture of ``space`` whose canonical form satisfies constraints on ``flops`` and ``params``.
 
     Controllers search it as any other space, so that nothing infeasible is ever trained.
@@ -35,11 +31,8 @@ class ConstrainedSpace(Space):
 
     def __init__(self, space: Space, constraints: Sequence[str], shape: DataShape) -> None:
         """Parse the constraints once."""
-        self.space = space
+        super().__init__(space)
         self.shape = shape
-        self.choices = space.choices
-        self.builder = space.builder
-        self.params = space.params
         self.limits = [parse_constraint(text) for text in constraints]
         for metric, _, _ in self.limits:
             if metric not in ANALYTIC:
@@ -57,40 +50,3 @@ class ConstrainedSpace(Space):
     def _satisfies(self, genotype: Genotype) -> bool:
         cost = self.space.cost(genotype, self.shape)
         return all(satisfies(getattr(cost, metric), operator, limit) for metric, operator, limit in self.limits)
-
-    def genotypes(self) -> Iterator[Genotype]:
-        """The feasible ones among the wrapped space's, in its order."""
-        return (g for g in self.space.genotypes() if self.is_valid(g))
-
-    @property
-    def fingerprint(self) -> str:
-        """The wrapped space's: constraints do not change what a genotype means."""
-        return self.space.fingerprint
-
-    def build(self, genotype: Genotype, shape: DataShape) -> torch.nn.Module:
-        """As the wrapped space's."""
-        return self.space.build(genotype, shape)
-
-    def key(self, genotype: Genotype) -> str:
-        """As the wrapped space's."""
-        return self.space.key(genotype)
-
-    def canonical(self, genotype: Genotype) -> Genotype:
-        """As the wrapped space's."""
-        return self.space.canonical(genotype)
-
-    def graphs(self, genotype: Genotype) -> Mapping[str, nx.DiGraph]:
-        """As the wrapped space's."""
-        return self.space.graphs(genotype)
-
-    def cost(self, genotype: Genotype, shape: DataShape) -> Cost:
-        """As the wrapped space's."""
-        return self.space.cost(genotype, shape)
-
-    def format(self, genotype: Genotype) -> str:
-        """As the wrapped space's."""
-        return self.space.format(genotype)
-
-    def parse(self, text: str) -> Genotype:
-        """As the wrapped space's."""
-        return self.space.parse(text)

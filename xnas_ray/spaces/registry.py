@@ -5,6 +5,14 @@ from __future__ import annotations
 from xnas_ray.registry import Registry
 from xnas_ray.spaces.base import Space
 
-SPACES: Registry[Space] = Registry("space", {"nasbench201": "xnas_ray.spaces.nasbench201"})
+SPACES: Registry[Space] = Registry(
+    "space",
+    {
+        "darts": "xnas_ray.spaces.darts",
+        "joint": "xnas_ray.spaces.joint",
+        "nasbench101": "xnas_ray.spaces.nasbench101",
+        "nasbench201": "xnas_ray.spaces.nasbench201",
+    },
+)
 register_space = SPACES.register
 list_spaces = SPACES.names

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from xnas_ray.errors import TaskError
+from xnas_ray.errors import TaskError, UnknownNameError
+from xnas_ray.registry import Registry, build
 from xnas_ray.spaces.base import Space
+from xnas_ray.spaces.joint import ARCHITECTURE, JointSpace, named_space
+from xnas_ray.spaces.registry import SPACES
 from xnas_ray.tasks.base import Data, Problem
 from xnas_ray.tasks.bundle import Snapshot, snapshot_task
 from xnas_ray.tasks.finding import find_task
 from xnas_ray.tasks.isolated import import_modules, user_code
+
+T = TypeVar("T")
 
 FILES = ("load_data", "search_space", "problem")
 
@@ -77,6 +82,45 @@ class LoadedTask:
         if self.problem.space is None:
             raise TaskError(f"task {self.name!r} has no search space.", field="space")
         return self.problem.space
+
+    def space(self, name: str = "task", params: Mapping[str, Any] | None = None, *, field: str = "space") -> Space:
+        """A space by its name: ``"task"`` is the task's own, others as ``plugin`` finds them.
+
+        The architectures of a joint space are named in the same way; by default they are the task's.
+
+        Raises:
+            TaskError: the task's own space cannot be made.
+            UnknownNameError: there is none of that name, or it does not take these parameters.
+            SpecError: a parameter is out of range.
+        """
+        given = dict(params or {})
+        if name == "task":
+            return self.create_search_space(**given)
+        kind = self.plugin(SPACES, name, field)
+        if issubclass(kind, JointSpace) and not isinstance(given.get("architecture"), Space):
+            inner = named_space(given.get("architecture", "task"))
+            given["architecture"] = self.space(*inner, field=ARCHITECTURE)
+        return build(kind, given, what=f"space {name!r}", field=field)
+
+    def makes(self, name: str, params: Mapping[str, Any]) -> bool:
+        """Whether the task's folder is needed for the space of this name and these parameters."""
+        if name == "joint":
+            return self.makes(*named_space(params.get("architecture", "task")))
+        return name == "task" or self.attribute(name) is not None
+
+    def plugin(self, registry: Registry[T], name: str, field: str) -> type[T]:
+        """A class by its name: one of the task's own folder first, else a registered or importable one.
+
+        Raises:
+            UnknownNameError: there is none, or it is no class.
+            TaskError: the module in the task's folder fails.
+        """
+        own = self.attribute(name)
+        if own is None:
+            return registry.get(name, field=field)
+        if not isinstance(own, type):
+            raise UnknownNameError(f"{name!r} is not a class.", field=field)
+        return own
 
     def attribute(self, name: str) -> Any:
         """What ``"module:Name"`` is in the task's folder; None when the folder has no such module.

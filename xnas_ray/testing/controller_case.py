@@ -20,8 +20,9 @@ import pytest
 from xnas_ray.controllers.base import Controller, Goal
 from xnas_ray.errors import ControllerError
 from xnas_ray.messages import Candidate, Failure, FailureKind, Outcome, TrialStatus
-from xnas_ray.spaces.base import RestrictedSpace, Space
+from xnas_ray.spaces.base import Space
 from xnas_ray.spaces.nasbench201 import NASBench201
+from xnas_ray.spaces.wrapped import RestrictedSpace
 
 GOALS = (Goal("val_accuracy", maximize=True), Goal("params", maximize=False), Goal("latency_ms", maximize=False))
 

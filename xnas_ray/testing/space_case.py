@@ -10,6 +10,7 @@ class TestMySpace(SpaceTestCase):
 from __future__ import annotations
 
 import importlib.util
+import json
 import pickle
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -104,6 +105,19 @@ class SpaceTestCase:
             assert mutant == space.mutate(genotype, np.random.default_rng(i))
             assert space.is_valid(space.mutate(genotype, np.random.default_rng(i), changes=2))
 
+    def test_perturbed_genotypes_are_valid_and_differ(self) -> None:
+        """``perturb`` changes something, whatever the rates, and is a function of its generator."""
+        space = self.make_space()
+        assert len(space.mutation_rates) == len(space.choices)
+        if len(set(self.drawn(space))) < 2:
+            pytest.skip("the space has a single genotype")
+        for i, genotype in enumerate(self.drawn(space)[:10]):
+            for rates in (None, 0.3, [0.3] * len(space.choices)):
+                mutant = space.perturb(genotype, np.random.default_rng(i), rates)
+                assert space.is_valid(mutant)
+                assert mutant != genotype
+                assert mutant == space.perturb(genotype, np.random.default_rng(i), rates)
+
     def test_children_are_valid(self) -> None:
         """``crossover`` takes every value from a parent, and a genotype crossed with itself is itself."""
         space = self.make_space()
@@ -159,6 +173,24 @@ class SpaceTestCase:
         described = space.describe(genotype)
         assert list(described) == [choice.name for choice in space.choices]
         assert [c.options.index(v) for c, v in zip(space.choices, described.values(), strict=True)] == list(genotype)
+
+    # ---- training -----------------------------------------------------------------------------------------------
+
+    def test_recipes_are_settings_of_the_key_class(self) -> None:
+        """``recipe`` gives JSON values, the same for the canonical member."""
+        space = self.make_space()
+        for genotype in self.drawn(space):
+            recipe = space.recipe(genotype)
+            assert json.loads(json.dumps(recipe, allow_nan=False)) == recipe
+            assert space.recipe(space.canonical(genotype)) == recipe
+
+    def test_coordinates_lie_in_the_unit_cube(self) -> None:
+        """``numeric`` gives equally many numbers in [0, 1] for every genotype, the same for the canonical member."""
+        space = self.make_space()
+        drawn = [space.numeric(genotype) for genotype in self.drawn(space)]
+        assert len({len(coordinates) for coordinates in drawn}) == 1
+        assert all(0 <= x <= 1 for coordinates in drawn for x in coordinates)
+        assert drawn == [space.numeric(space.canonical(genotype)) for genotype in self.drawn(space)]
 
     # ---- text ---------------------------------------------------------------------------------------------------
 

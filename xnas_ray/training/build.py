@@ -12,7 +12,7 @@ from xnas_ray.spaces.base import DataShape, Space
 
 
 def build_network(space: Space, genotype: Genotype, shape: DataShape) -> nn.Module:
-    """The network that ``space.builder`` makes; called as ``network(*inputs)``, it gives ``n x outputs``.
+    """The network that ``space.builder`` makes of the whole space's genotype; called as ``network(*inputs)``, it gives ``n x outputs``.
 
     Raises:
         UnknownNameError: ``space.builder`` names no function.
@@ -27,7 +27,7 @@ def build_network(space: Space, genotype: Genotype, shape: DataShape) -> nn.Modu
             field="space.builder",
             fix="It is 'module:function'; in a task folder f'{__package__}.module:function'.",
         ) from error
-    network = function(space, space.check(genotype), shape)
+    network = function(space.unwrapped, space.check(genotype), shape)
     if not isinstance(network, nn.Module):
         raise UnknownNameError(
             f"{space.builder!r} gave {type(network).__name__}, not a torch.nn.Module.", field="space.builder"
