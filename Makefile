@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 .PHONY: demo test test-gpu check bench docs clean venv
 
 demo: $(STAMP)
-	$(BIN)/xnas run experiments/digits/regularized_evolution.toml --workers 2 --root results --profile cluster/local.toml
+	$(BIN)/xnas run experiments/digits/nasbowl.toml --workers 2 --root results --profile cluster/local.toml
 	@echo
 	@echo "The results, read by DuckDB:"
 	$(BIN)/python -m xnas_ray.commands.duckdb_peek results

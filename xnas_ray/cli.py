@@ -18,7 +18,8 @@ from xnas_ray.commands.console import reset_debug, set_debug, show_error
 from xnas_ray.errors import XnasError
 
 OK, UNEXPECTED, WRONG_INPUT = 0, 1, 2
-for _family in ("run", "searches", "outcomes", "plugins", "doctor"):  # the order in which help lists their commands
+# The order in which help lists their commands.
+for _family in ("run", "searches", "outcomes", "explanations", "plugins", "doctor", "slurm"):
     importlib.import_module(f"xnas_ray.commands.{_family}")
 
 

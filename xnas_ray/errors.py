@@ -101,12 +101,20 @@ class SearchNotFoundError(XnasError):
     """No search, or more than one, has an id that starts like this."""
 
 
+class ExplanationError(XnasError):
+    """A search has no explanations of the kind that is asked for, or there are too few outcomes for any."""
+
+
 class TransitionError(XnasError):
     """An event does not fit the state that a trial or search is in; the message tells its story."""
 
 
 class ServiceError(XnasError):
     """The service cannot be reached, or refused the request."""
+
+
+class SlurmError(XnasError):
+    """Slurm cannot be reached, or refused the request."""
 
 
 class ProtocolError(ServiceError):

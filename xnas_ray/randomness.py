@@ -21,6 +21,7 @@ class Domain(IntEnum):
     TRIAL = 2
     SPLIT = 3
     POOL = 4
+    EXPLAIN = 5
 
 
 def rng(seed: int, domain: Domain, *counters: int) -> np.random.Generator:

@@ -25,6 +25,7 @@ def service(archive, fake_head, monkeypatch, tmp_path):
 
     @contextlib.contextmanager
     def local(store, **settings):
+        settings.pop("on_start")()
         fake_head.started.append(settings)
         client = clients.Client(store, service=fake_head)
         yield client

@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -53,6 +54,11 @@ def say(text: str = "") -> None:
     for line in text.split("\n"):
         print(clean(line))
     sys.stdout.flush()
+
+
+def nearby(path: Path) -> Path:
+    """A path as people read it: relative to the working directory where it lies below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def note(text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xnas_ray.commands.application import command
-from xnas_ray.commands.console import clean, note, say
+from xnas_ray.commands.console import clean, nearby, note, say
 from xnas_ray.commands.options import FINISHED, PAUSED, Root, spec_source
 from xnas_ray.errors import SearchNotFoundError, SpecError, TransitionError, XnasError
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 NOT_FINISHED = 1
 SHOWN = 5
+MOTIFS_SHOWN = 3
 BUDGETS = ("budget.trials", "budget.gpu_hours", "budget.wall_clock")
 CHANGEABLE = (*BUDGETS, "resources.workers")
 
@@ -253,6 +253,7 @@ def resume_line(handle: SearchHandle) -> str:
 
 def conclude(handle: SearchHandle, status: Mapping[str, Any]) -> None:
     """Print how a search ended: its best architectures, the winner's test figures, and where the results are."""
+    from xnas_ray.commands.explanations import say_why
     from xnas_ray.commands.outcomes import duckdb_line, objectives_of, say_best
 
     reason = f": {clean(status['reason'])}" if status["reason"] else ""
@@ -262,11 +263,10 @@ def conclude(handle: SearchHandle, status: Mapping[str, Any]) -> None:
         say("\nbest architectures")
         say_best(found)
         say(f"\n{_test_text(handle, found[0]['trial'])}")
+        say_why(handle, MOTIFS_SHOWN)
     if status["state"] == PAUSED:
         note(f"go on with: {resume_line(handle)}")
-    root = handle.client.root
-    with contextlib.suppress(ValueError):
-        root = root.relative_to(Path.cwd())
+    root = nearby(handle.client.root)
     say(f"\nresults: {root}/trials/search_id={handle.id}/\n  xnas results {handle.id}")
     say(f"  {duckdb_line(root, handle.id, objectives_of(handle)[0])}")
 

@@ -85,6 +85,8 @@ class Engine:
         books: live searches.
         silent: searches change their state without a row: the service stops, the next one goes on as if nothing was.
         on_change: called with the id of a search that has changed.
+        on_finished: called with the id of a search that has finished and the reason; writes its row, now or later.
+        finishing: finished searches whose row is still to come.
     """
 
     def __init__(
@@ -107,6 +109,8 @@ class Engine:
         self._handling = False
         self._inline: tuple[str, list[Assignment]] | None = None
         self.on_change: Callable[[str], None] = lambda search_id: None
+        self.on_finished: Callable[[str, str], None] = self._finished
+        self.finishing: set[str] = set()
         self.silent = False
         self._do: dict[type[m.Command], Callable[[Any], None]] = {
             m.StartWorker: lambda c: self.fleet.start(c.worker_id, c.node_id, c.cpus, c.gpus),
@@ -353,8 +357,15 @@ class Engine:
         return f"{command.failure}: {told}"
 
     def _log_search(self, command: m.LogSearch) -> None:
-        if command.search_id in self.books and not self.silent:
+        if command.search_id not in self.books or self.silent:
+            return
+        if command.state == m.SearchState.FINISHED:
+            self.on_finished(command.search_id, command.reason)
+        else:
             self.log_search(command.search_id, command.state, command.reason)
+
+    def _finished(self, search_id: str, reason: str) -> None:
+        self.log_search(search_id, m.SearchState.FINISHED, reason)
 
     def log_search(
         self,
@@ -379,7 +390,7 @@ class Engine:
         )
 
         def durable() -> None:
-            if state.ended:
+            if state.ended and self.scheduler.search(search_id).state.ended:  # else it was extended meanwhile
                 self.books.pop(search_id, None)
                 self.commits.finish(search_id)
             self.on_change(search_id)

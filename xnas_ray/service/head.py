@@ -28,6 +28,7 @@ from xnas_ray.service.engine import CANCEL_REQUESTED, Engine
 from xnas_ray.service.finalists import KIND, stored_test, weights_assignment
 from xnas_ray.service.fleet import Fleet
 from xnas_ray.service.hosts import Hosts
+from xnas_ray.service.last_words import LastWords
 from xnas_ray.service.logs import log_json_lines
 from xnas_ray.service.remote import NAMESPACE, HostLauncher, WorkerLauncher, head_name
 from xnas_ray.service.reports import WEIGHTS_FILE, Assignment, Report
@@ -111,6 +112,8 @@ class Head:
         )
         self.engine.connect(self.fleet, self.hosts)
         self.engine.on_change = self._notify
+        self.last_words = LastWords(self.engine, self.hosts)
+        self.engine.on_finished = self.last_words.begin
         self.commits.start()
         await self._look_at_nodes()
         self._restore()
@@ -342,7 +345,7 @@ class Head:
         try:
             self.engine.request(lambda now: m.ExtendRequested(now, search_id, trials, gpu_hours, wall_clock))
         except Exception:
-            if self.engine.scheduler.search(search_id).state.ended:
+            if self.engine.scheduler.search(search_id).state.ended and search_id not in self.engine.finishing:
                 self.engine.books.pop(search_id)
             raise
         book.extend(changes)
@@ -383,6 +386,7 @@ class Head:
         await self.start()
         if checkpoint:
             await self._checkpoint_all()
+        await self.last_words.settle()
         for task in self._tasks:
             task.cancel()
         await self.hosts.stop()

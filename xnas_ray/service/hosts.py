@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from xnas_ray.errors import SearchNotFoundError
+from xnas_ray.errors import ControllerError, SearchNotFoundError
 from xnas_ray.messages import ControllerFailed, ControllerLost, ControllerReady, Event
 from xnas_ray.service.host import Proposal, Told
 from xnas_ray.service.remote import DIED, ActorHost, HostLauncher, remote_cause
@@ -17,6 +18,12 @@ from xnas_ray.store.rows import NEVER_TOLD, Position
 log = logging.getLogger(__name__)
 
 MAX_LOSSES_IN_A_ROW = 5
+
+T = TypeVar("T")
+
+
+class _Broken(Exception):
+    """A call has no answer that anybody waits for."""
 
 
 @dataclass
@@ -33,6 +40,7 @@ class Line:
     wanted: int = 0
     tells: list[Told] = field(default_factory=list)
     told_limit: Position = NEVER_TOLD
+    last_words: asyncio.Future[dict[str, Any]] | None = None
 
 
 class Hosts:
@@ -84,10 +92,10 @@ class Hosts:
         line = self._lines.get(search_id)
         if line is None or line.closed:
             line = self._lines[search_id] = Line(card, self._emptiest())
-        line.generation += 1
-        line.ready = False
-        line.wanted = 0
-        self._spawn(self._open(search_id, line, line.generation))
+        if line.last_words is not None:  # the search goes on after all
+            line.last_words.cancel()
+            line.last_words = None
+        self._reopen(search_id, line)
 
     def propose(self, search_id: str, count: int) -> None:
         """Ask for candidates."""
@@ -103,13 +111,35 @@ class Hosts:
         line.tells.append(told)
         self._pump_soon(search_id, line)
 
+    def last_words(self, search_id: str, card: Mapping[str, Any]) -> asyncio.Future[dict[str, Any]]:
+        """Ask a controller, after everything that it was told, for its explanations; then it is closed.
+
+        A controller that is not open, or whose process dies, is opened again and replays the rows.
+
+        Returns:
+            The tables by kind; fails when the controller raises or its process dies again and again, and is cancelled
+            when the search is opened again.
+        """
+        line = self._lines.get(search_id)
+        if line is None:
+            line = self._lines[search_id] = Line(card, self._emptiest())
+        line.wanted = 0
+        line.last_words = asyncio.get_running_loop().create_future()
+        if line.ready:
+            self._pump_soon(search_id, line)
+        else:
+            self._reopen(search_id, line)
+        return line.last_words
+
     def close(self, search_id: str) -> None:
         """Forget a search's controller, after everything that was ordered before."""
-        line = self._lines.pop(search_id, None)
-        if line is not None:
-            line.closed = True
-            if line.slot in self._hosts:
-                self._hosts[line.slot].close(search_id)
+        line = self._lines.get(search_id)
+        if line is None or (line.last_words is not None and not line.last_words.done()):
+            return
+        del self._lines[search_id]
+        line.closed = True
+        if line.slot in self._hosts:
+            self._hosts[line.slot].close(search_id)
 
     async def explain(self, search_id: str) -> dict[str, Any]:
         """Explanation tables of an open search; empty when it is not open."""
@@ -130,6 +160,12 @@ class Hosts:
         self._hosts.clear()
 
     # ---- the conversation -------------------------------------------------------------------------------------------
+
+    def _reopen(self, search_id: str, line: Line) -> None:
+        line.generation += 1
+        line.ready = False
+        line.wanted = 0
+        self._spawn(self._open(search_id, line, line.generation))
 
     async def _open(self, search_id: str, line: Line, generation: int) -> None:
         await self._flush()
@@ -155,31 +191,59 @@ class Hosts:
         asyncio.get_running_loop().call_soon(self._pump, search_id, line)
 
     def _pump(self, search_id: str, line: Line) -> None:
-        if line.ready and not line.busy and not line.closed and (line.tells or line.wanted):
+        if not line.ready or line.busy or line.closed:
+            return
+        if line.tells or line.wanted:
             line.busy = True
             tells, line.tells = line.tells, []
             wanted, line.wanted = line.wanted, 0
             self._spawn(self._step(search_id, line, line.generation, tells, wanted))
+        elif line.last_words is not None and not line.last_words.done():
+            line.busy = True
+            self._spawn(self._explain(search_id, line, line.generation))
 
-    async def _step(self, search_id: str, line: Line, generation: int, tells: list[Told], wanted: int) -> None:
+    async def _call(self, search_id: str, line: Line, generation: int, work: Callable[[ActorHost], Awaitable[T]]) -> T:
+        """One call of the conversation.
+
+        Raises:
+            _Broken: it failed, which is dealt with already, or nobody waits for it any more.
+        """
         host = self._host(line.slot)
         try:
-            found = await host.step(search_id, tells, wanted)
-        except DIED as error:
-            line.busy = False
-            self._lost(search_id, line, generation, host, error)
-            return
-        except SearchNotFoundError as error:
-            line.busy = False
-            self._lost(search_id, line, generation, None, error)
-            return
+            found = await work(host)
         except Exception as error:
             line.busy = False
-            self._failed(search_id, line, generation, error)
-            return
+            if isinstance(error, DIED):
+                self._lost(search_id, line, generation, host, error)
+            elif isinstance(error, SearchNotFoundError):
+                self._lost(search_id, line, generation, None, error)
+            else:
+                self._failed(search_id, line, generation, error)
+            raise _Broken from error
         line.busy = False
         if line.closed or line.generation != generation:
-            return
+            self._pump_soon(search_id, line)  # what was opened meanwhile may have waited for this answer
+            raise _Broken
+        return found
+
+    async def _step(self, search_id: str, line: Line, generation: int, tells: list[Told], wanted: int) -> None:
+        with contextlib.suppress(_Broken):
+            found = await self._call(search_id, line, generation, lambda host: host.step(search_id, tells, wanted))
+            self._take(search_id, line, found, wanted)
+
+    async def _explain(self, search_id: str, line: Line, generation: int) -> None:
+        async def explain(host: ActorHost) -> dict[str, Any]:
+            await host.step(search_id, [], 0)  # refuses where the search is not open: explain would say nothing there
+            return await host.explain(search_id)
+
+        with contextlib.suppress(_Broken):
+            tables = await self._call(search_id, line, generation, explain)
+            if line.last_words is not None and not line.last_words.done():
+                line.last_words.set_result(tables)
+                self.close(search_id)
+
+    def _take(self, search_id: str, line: Line, found: list[Proposal | None], wanted: int) -> None:
+        """Pass on what a controller answered."""
         line.losses = 0
         proposals = [p for p in found if p is not None]
         refused = wanted - len(proposals)
@@ -203,14 +267,21 @@ class Hosts:
             self._failed(search_id, line, generation, RuntimeError(f"its process died {line.losses} times: {error}"))
             return
         log.warning("the controller host of search %s died, its searches are replayed: %s", search_id, error)
-        self._post(lambda now: ControllerLost(now, search_id, str(error)))
+        if line.last_words is not None:
+            self._reopen(search_id, line)
+        else:
+            self._post(lambda now: ControllerLost(now, search_id, str(error)))
 
     def _failed(self, search_id: str, line: Line, generation: int, error: BaseException) -> None:
         if line.closed or line.generation != generation:
             return
         line.ready = False
         reason = str(remote_cause(error))
-        self._post(lambda now: ControllerFailed(now, search_id, reason))
+        if line.last_words is None:
+            self._post(lambda now: ControllerFailed(now, search_id, reason))
+        elif not line.last_words.done():
+            line.last_words.set_exception(ControllerError(reason))
+            self.close(search_id)
 
     def _host(self, slot: int) -> ActorHost:
         if slot not in self._hosts:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from xnas_ray.messages import SearchState
 from xnas_ray.service.books import Book
 from xnas_ray.service.engine import Engine
+
+EXPLAINING = "the controller explains what it has found"
 
 
 def live_status(engine: Engine, book: Book) -> dict[str, Any]:
     """Where a live search stands; the keys are those of ``archive.stored_status``."""
     view = engine.scheduler.search(book.search_id)
+    finishing = book.search_id in engine.finishing
     budget = book.spec.budget
     best = book.best
     return {
         "search_id": book.search_id,
         "name": book.spec.name,
-        "state": str(view.state),
-        "reason": view.reason or view.note,
+        "state": str(SearchState.DRAINING if finishing else view.state),
+        "reason": EXPLAINING if finishing else view.reason or view.note,
         "task": book.card["task"],
         "controller": book.spec.controller.name,
         "priority": book.spec.priority,

@@ -1,0 +1,187 @@
+"""The command that says why: ``xnas explain``. It needs no running service, but asks one about a search that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xnas_ray.commands.application import command
+from xnas_ray.commands.console import MAX_WIDTH, clean, nearby, note, say, say_drawn, say_json, table
+from xnas_ray.commands.options import AsJson, Root, SearchId
+from xnas_ray.commands.searches import handle_of
+from xnas_ray.errors import ExplanationError
+from xnas_ray.objectives.names import OBJECTIVE_NAMES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from xnas_ray.client import SearchHandle
+    from xnas_ray.explain.motifs import Motif
+
+MOTIFS = "motifs"
+FIGURES = "figures"
+"""Folder of a store for pictures."""
+
+_NEARLY_ALL = 0.9995
+
+
+@command(
+    examples=[
+        "xnas explain latest --motifs",
+        "xnas explain latest --motifs --out figures",
+        "xnas explain 01JD 17 --motifs --out figures",
+    ]
+)
+def explain(
+    search_id: SearchId,
+    trial: Annotated[
+        int | None, typer.Argument(metavar="TRIAL", help="Show which motifs this trial's architecture has.")
+    ] = None,
+    root: Root = None,
+    motifs: Annotated[
+        bool, typer.Option("--motifs", help="Subtrees of architectures that help or harm (the default).")
+    ] = False,
+    number: Annotated[int, typer.Option("-n", "--number", min=1, metavar="N", help="At most N of either sort.")] = 5,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FOLDER", help="Also draw them there, as SVG and PNG.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show why architectures are good.
+
+    Motifs are small trees of operations. The change is what a further occurrence is worth according to the search's
+    model, +- its uncertainty; the interval is over the architectures that have the motif.
+    """
+    handle = handle_of(root, search_id)
+    found = handle.explanations(MOTIFS)
+    if not len(found):
+        raise ExplanationError(
+            f"search {handle.id} has no motifs: no part that varies is in enough of its architectures.",
+            fix="Extend the search: `xnas extend`.",
+        )
+    if trial is None:
+        _explain_search(handle, found, number, out, as_json)
+    else:
+        _explain_trial(handle, trial, found, number, out, as_json)
+
+
+def _explain_search(handle: SearchHandle, found: pd.DataFrame, number: int, out: Path | None, as_json: bool) -> None:
+    from xnas_ray.explain.motifs import best_motifs, worst_motifs
+
+    if as_json:
+        say_json(found.to_dict("records"))
+    else:
+        say(_headline(found))
+        _say_motifs("good", best_motifs(found, number), found)
+        _say_motifs("bad", worst_motifs(found, number), found)
+    if out is not None:
+        from xnas_ray.explain.drawing import save_figure
+        from xnas_ray.explain.motif_drawing import motif_figure, motif_info
+
+        _say_files(save_figure(motif_figure(motif_info(found, number)), out, MOTIFS))
+
+
+def say_why(handle: SearchHandle, number: int) -> None:
+    """Print the motifs of a search that has ended and draw them into its store; nothing where it has stored none."""
+    from xnas_ray.explain.drawing import save_figure
+    from xnas_ray.explain.motif_drawing import motif_figure, motif_info
+    from xnas_ray.explain.motifs import best_motifs, worst_motifs
+    from xnas_ray.service.explanations import stored_explanations
+
+    root = handle.client.root
+    found = stored_explanations(root, handle.id, MOTIFS)
+    if found is None:
+        return
+    say("\nwhy: " + _headline(found))
+    _say_motifs("good", best_motifs(found, number), found)
+    _say_motifs("bad", worst_motifs(found, number), found)
+    drawn = save_figure(motif_figure(motif_info(found, number)), root / FIGURES / handle.id, MOTIFS)
+    say("\npicture: " + " and ".join(str(nearby(path)) for path in drawn))
+
+
+def _headline(found: pd.DataFrame) -> str:
+    row = found.iloc[0]
+    what = f" of {clean(row['metric'])}" if row["metric"] else ""
+    known = OBJECTIVE_NAMES.get(row["metric"])
+    unit = row["unit"] or (known.unit if known else "")
+    unit = "percentage points" if unit == "%" else clean(unit)
+    unit = f", changes in {unit}" if unit else ""
+    line = f"motifs{what} from {row['architectures']} architectures{unit}"
+    share = row["wl_share"]
+    return line if share >= _NEARLY_ALL else f"{line}\nthey explain {share:.0%} of what the model predicts"
+
+
+def _say_motifs(sort: str, motifs: Sequence[Motif], found: pd.DataFrame) -> None:
+    several = found["cell"].nunique() > 1
+    say(f"\n{sort}" if motifs else f"\n{sort}: none")
+    columns = (
+        "change",
+        "+-",
+        f"{found['level'].iloc[0]:.0%} interval",
+        f"of {found['architectures'].iloc[0]}",
+        *(["cell"] if several else []),
+        "motif",
+    )
+    rows = [
+        (
+            f"{motif.effect:+.3g}",
+            "" if motif.posterior_std is None else f"{motif.posterior_std:.2g}",
+            f"{motif.low:+.3g} to {motif.high:+.3g}",
+            motif.support,
+            *([motif.cell] if several else []),
+            motif.text,
+        )
+        for motif in motifs
+    ]
+    if rows:
+        say_drawn(table(columns, rows, width=MAX_WIDTH))
+
+
+def _explain_trial(
+    handle: SearchHandle, trial: int, found: pd.DataFrame, number: int, out: Path | None, as_json: bool
+) -> None:
+    from xnas_ray.explain.motifs import best_motifs, worst_motifs
+    from xnas_ray.explain.occurrences import explain_architecture
+
+    architecture, graphs = _architecture(handle, trial)
+    present = explain_architecture(graphs, [*best_motifs(found), *worst_motifs(found)])
+    if as_json:
+        say_json([_plain(one.motif, one.roots, one.nodes) for one in present])
+    else:
+        say(f"trial {trial}: {architecture}")
+        for sort in ("good", "bad"):
+            _say_motifs(sort, [one.motif for one in present if one.motif.mark == sort][:number], found)
+    if out is not None:
+        from xnas_ray.explain.cell_drawing import cell_figure, cell_info
+        from xnas_ray.explain.drawing import save_figure
+
+        figure = cell_figure(cell_info(graphs, found, number, title=f"trial {trial}: {architecture}"))
+        _say_files(save_figure(figure, out, f"trial_{trial}"))
+
+
+def _architecture(handle: SearchHandle, trial: int) -> tuple[str, Any]:
+    """A finished trial's architecture as text, and its graphs."""
+    from xnas_ray.errors import StoreError
+    from xnas_ray.service.archive import stored_card, trial_records
+    from xnas_ray.service.resolve import open_search
+
+    root = handle.client.root
+    records = {record["trial"]: record for record in trial_records(root, handle.id)}
+    if trial not in records:
+        raise StoreError(
+            f"search {handle.id} has no finished trial {trial}.", field="trial", got=trial, valid=sorted(records)
+        )
+    space = open_search(root, stored_card(root, handle.id)).space
+    return records[trial]["architecture"], space.graphs(tuple(records[trial]["genotype"]))
+
+
+def _plain(motif: Motif, roots: Sequence[Any], nodes: Sequence[frozenset[Any]]) -> dict[str, Any]:
+    facts = {name: getattr(motif, name) for name in ("id", "cell", "layer", "occurrence", "text", "effect", "mark")}
+    return {**facts, "roots": roots, "nodes": [sorted(some, key=str) for some in nodes]}
+
+
+def _say_files(paths: Sequence[Path]) -> None:
+    note("wrote " + " and ".join(map(str, paths)))

@@ -1,0 +1,36 @@
+"""Explanations of a search, with or without a service: as they were stored, or derived again from its rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xnas_ray.service.archive import stored_card
+from xnas_ray.service.host import ControllerHost
+from xnas_ray.store.layout import Layout
+from xnas_ray.store.reader import load_explanations
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def stored_explanations(root: Path, search_id: str, kind: str) -> pd.DataFrame | None:
+    """The newest table of a kind, None if there is none."""
+    if kind not in Layout(root).explanation_kinds():
+        return None
+    table = load_explanations(root, kind, search_id)
+    return table if len(table) else None
+
+
+def derived_explanations(root: Path, search_id: str) -> dict[str, pd.DataFrame]:
+    """What a search's controller says after it is told all that the store knows, by kind.
+
+    A controller's state is a function of its seed and its rows, so this is what it would have said itself.
+
+    Raises:
+        SearchNotFoundError: no such search.
+        XnasError: its task bundle was changed or cannot be imported.
+    """
+    host = ControllerHost(str(root))
+    host.open(search_id, stored_card(root, search_id))
+    return host.explain(search_id)

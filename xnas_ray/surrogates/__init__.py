@@ -1,0 +1,1 @@
+"""Models that controllers learn with: Weisfeiler–Lehman features and Gaussian processes over architecture graphs."""
