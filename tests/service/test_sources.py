@@ -87,9 +87,17 @@ def test_what_does_not_fit_is_refused(archive: Any, root: Path, task: Path) -> N
     with pytest.raises(ControllerError, match="does not learn") as refused:
         resolved(root, task, archive.finished, controller="random_search")
     assert refused.value.field == "warm_start" and "nasbowl" in str(refused.value.fix)
-    with pytest.raises(SpecError, match="is running|is queued"):
+    with pytest.raises(SpecError, match=r"is running|is queued"):
         resolved(root, task, archive.unfinished)
     with pytest.raises(SpecError, match="has not measured latency_ms"):
         resolved(root, task, archive.finished, objectives=["latency_ms"])
     with pytest.raises(SpecError, match="has not measured"):
         resolved(root, task, archive.cancelled)
+
+
+def test_constraints_on_measured_metrics_reach_models_of_them(archive: Any, root: Path, task: Path) -> None:
+    limits = ["flops <= 1e9", "val_accuracy >= 50"]
+    search = resolved(root, task, controller="nasbowl", constraints=limits)
+    (limit,) = search.controller().settings.limits  # type: ignore[attr-defined]
+    assert (limit.metric, limit.operator, limit.value) == ("val_accuracy", ">=", 50.0)
+    resolved(root, task, controller="random_search", constraints=limits).controller()

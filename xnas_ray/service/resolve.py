@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -59,9 +60,10 @@ class Search:
             shape=self.shape,
         )
         named = self.spec.controller
+        kind = self.task.plugin(CONTROLLERS, named.name, "controller")
         controller = build(
-            self.task.plugin(CONTROLLERS, named.name, "controller"),
-            named.params,
+            kind,
+            {**self._constraints(kind), **named.params},
             self.space,
             self.goals,
             seed=self.spec.seed,
@@ -72,6 +74,12 @@ class Search:
         if self.sources:
             controller.inherit(self.sources)
         return controller
+
+    def _constraints(self, kind: type[Controller]) -> dict[str, Any]:
+        """What a controller that models constraints is told: those on metrics that only training measures."""
+        measured = [text for text in self.spec.constraints if parse_constraint(text)[0] not in ANALYTIC]
+        takes = "constraints" in inspect.signature(kind).parameters
+        return {"constraints": measured} if measured and takes else {}
 
     @property
     def first_architectures(self) -> list[Genotype]:
