@@ -8,6 +8,8 @@ from xnas_ray.registry import Registry
 CONTROLLERS: Registry[Controller] = Registry(
     "controller",
     {
+        "bananas": "xnas_ray.controllers.bananas",
+        "nasbowl": "xnas_ray.controllers.nasbowl",
         "random_search": "xnas_ray.controllers.random_search",
         "regularized_evolution": "xnas_ray.controllers.regularized_evolution",
     },

@@ -10,8 +10,12 @@ import json
 import os
 import re
 import secrets
+import signal
+import socket
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,17 +99,18 @@ def start_local(root: Path, *, cpus: int, gpus: float | None = None, dashboard: 
     set_environment(root)
     import ray
 
-    context = ray.init(
-        address="local",
-        num_cpus=cpus,
-        num_gpus=gpus,
-        include_dashboard=dashboard,
-        log_to_driver=False,
-        logging_level="ERROR",
-        object_store_memory=OBJECT_STORE_BYTES,
-        namespace="xnas",
-        _temp_dir=_temporary_root(),
-    )
+    with _kept_sigterm():
+        context = ray.init(
+            address="local",
+            num_cpus=cpus,
+            num_gpus=gpus,
+            include_dashboard=dashboard,
+            log_to_driver=False,
+            logging_level="ERROR",
+            object_store_memory=OBJECT_STORE_BYTES,
+            namespace="xnas",
+            _temp_dir=_temporary_root(),
+        )
     return LocalCluster(context.address_info["address"])
 
 
@@ -162,6 +167,57 @@ def _check_free(root: Path, settings: HeadSettings) -> None:
         )
 
 
+def attach(root: Path, address: str, timeout_s: float = START_TIMEOUT_S) -> None:
+    """Connect this process to a Ray that somebody else started on this machine, such as the steps of a batch job.
+
+    The token is that of ``RAY_AUTH_TOKEN_PATH``, else the store's.
+
+    Args:
+        root: the store.
+        address: of Ray's head, ``host:port``.
+        timeout_s: how long it may take to come up.
+
+    Raises:
+        ServiceError: it does not.
+    """
+    token = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    set_environment(root, Path(token) if token else None)
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        try:
+            _join(address)
+            return
+        except (OSError, ValueError, RuntimeError) as error:
+            if time.monotonic() > deadline_s:
+                reason = str(error).splitlines()[0]
+                raise ServiceError(f"no Ray answers at {address}: {reason}", field="address") from error
+            time.sleep(0.5)
+
+
+def _join(address: str) -> None:
+    """``ray.init`` on a Ray that runs; where nobody answers it would try for minutes."""
+    import ray
+
+    from xnas_ray.service.remote import NAMESPACE
+
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=5.0):
+        pass
+    with _kept_sigterm():
+        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
+
+
+@contextmanager
+def _kept_sigterm() -> Iterator[None]:
+    """Give SIGTERM back to the program that handles it: ``ray.init`` takes it, and then ends the process."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
 def connect(root: Path) -> Any:
     """The head of a running service, found through the store.
 
@@ -176,14 +232,9 @@ def connect(root: Path) -> Any:
     set_environment(root, Path(endpoint["token_path"]) if endpoint.get("token_path") else None)
     try:
         if not ray.is_initialized():
-            ray.init(
-                address=endpoint["address"],
-                namespace=NAMESPACE,
-                log_to_driver=False,
-                logging_level="ERROR",
-            )
+            _join(endpoint["address"])
         return ray.get_actor(endpoint["head"], namespace=NAMESPACE)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise ServiceError(
             f"the service that {root / ENDPOINT} names does not answer: {str(error).splitlines()[0]}",
             fix="Start one with `xnas run SPEC`, or go on with `xnas run --resume`.",

@@ -58,7 +58,7 @@ class HeadSettings:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise SpecError(f"cannot read the profile {path}: {error}.", fix="See cluster/local.toml.") from None
-        _only(data, ("head", "scheduler", "worker"), "")
+        _only(data, ("head", "scheduler", "worker", "slurm"), "")  # [slurm] is read by slurm.parameters
         head = dict(data.get("head", {}))
         _only(head, HEAD_KEYS, "head.")
         scheduler = dict(data.get("scheduler", {}))

@@ -112,8 +112,9 @@ class Space(ABC):
         return {}
 
     def numeric(self, genotype: Genotype) -> tuple[float, ...]:
-        """Coordinates in [0, 1] of the choices that are quantities, for kernels that are smooth in them; often none."""
-        return ()
+        """Coordinates in [0, 1] for kernels that are smooth in them: by default the ordered choices; often none."""
+        several = [(i, choice) for i, choice in enumerate(self.choices) if choice.ordered and len(choice.options) > 1]
+        return tuple(genotype[i] / (len(choice.options) - 1) for i, choice in several)
 
     # ---- given once, for every space ---------------------------------------------------------------------------
 

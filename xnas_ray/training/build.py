@@ -12,7 +12,7 @@ from xnas_ray.spaces.base import DataShape, Space
 
 
 def build_network(space: Space, genotype: Genotype, shape: DataShape) -> nn.Module:
-    """The network that ``space.builder`` makes of the whole space's genotype; called as ``network(*inputs)``, it gives ``n x outputs``.
+    """The network that the builder of the whole space makes; ``network(*inputs)`` gives ``n x outputs``.
 
     Raises:
         UnknownNameError: ``space.builder`` names no function.

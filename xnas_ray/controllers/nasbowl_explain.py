@@ -1,0 +1,122 @@
+"""What NAS-BOWL has learnt, as tables: motifs, and how far its model can be trusted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xnas_ray.controllers.nasbowl_models import Surrogates
+from xnas_ray.surrogates.metric_model import MetricModel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from xnas_ray.explain.wl_part import WLPart
+
+MOTIFS = "motifs"
+SURROGATE = "surrogate"
+
+
+def explanations(surrogates: Surrogates, *, seed: int) -> dict[str, pd.DataFrame]:
+    """Tables by kind: ``motifs`` of the first objective, and ``surrogate``, one row a metric.
+
+    Args:
+        surrogates: ready.
+        seed: of the bootstrap intervals.
+    """
+    from xnas_ray.explain.motifs import motif_table
+
+    model = surrogates.goals[0]
+    part = wl_part(model)
+    table = motif_table(
+        model.encodings.features,
+        part,
+        metric=model.name,
+        scale=metric_per_target(model),
+        mean=posterior_means(model),
+        seed=seed,
+    )
+    return {MOTIFS: table, SURROGATE: surrogate_table(surrogates)}
+
+
+def wl_part(model: MetricModel) -> WLPart:
+    """The WL part of the most probable member, for gradients of its posterior mean."""
+    from xnas_ray.explain.wl_part import WLPart
+
+    member, points = model.members[0], model.points
+    gp, settings = member.gp, member.settings
+    encodings = model.encodings
+    share = settings.wl_share if encodings.unordered else 1.0
+    gate = model.factor_gram(points, member)
+    return WLPart.by_cell(
+        encodings.features,
+        points.rows,
+        gp.alpha / gp.scale,
+        settings.depth,
+        weight=gp.scale * share,
+        gate=None if (gate == 1.0).all() else gate,
+        precision=gp.precision(),
+        at=_once(points.rows, points.epochs),
+    )
+
+
+def posterior_means(model: MetricModel) -> np.ndarray:
+    """Posterior mean of the most probable member at every observation."""
+    gp = model.members[0].gp
+    return gp.targets - gp.noise_ratio * gp.alpha
+
+
+def metric_per_target(model: MetricModel) -> float:
+    """Units of the metric that a unit of the target is worth at the median outcome; positive means better."""
+    middle = float(np.median(model.targets))
+    low, high = model.scale.metric(np.array([middle - 0.05, middle + 0.05]))
+    return abs(float(high - low)) / 0.1
+
+
+def surrogate_table(surrogates: Surrogates) -> pd.DataFrame:
+    """One row a metric: what its kernel looks at, and how it predicts each outcome from all others.
+
+    Columns: ``metric``, ``observations``, hyper-parameters averaged over the members (``depth``, ``wl_share``,
+    ``hamming_length``, ``noise_ratio``, ``scale``), ``members``, and of the leave-one-out predictions ``spearman``,
+    ``nlpd`` (nats, standardised targets) and ``coverage_90``, the share of outcomes in their 90 % intervals.
+    """
+    import pandas as pd
+
+    return pd.DataFrame([_row(model) for model in surrogates.models if model.ready])
+
+
+def _row(model: MetricModel) -> dict[str, object]:
+    from scipy.stats import spearmanr
+
+    from xnas_ray.surrogates.calibration import coverage, nlpd
+
+    members = model.members
+    mean, variance = model.leave_one_out()
+    targets = model.targets
+    constant = np.ptp(targets) == 0 or np.ptp(mean) == 0
+
+    def averaged(values: list[float]) -> float:
+        return float(sum(m.weight * value for m, value in zip(members, values, strict=True)))
+
+    return {
+        "metric": model.name,
+        "observations": len(model),
+        "members": len(members),
+        "depth": averaged([m.settings.depth for m in members]),
+        "wl_share": averaged([m.settings.wl_share for m in members]),
+        "hamming_length": averaged([m.settings.hamming_length for m in members]),
+        "noise_ratio": averaged([m.gp.noise_ratio for m in members]),
+        "scale": averaged([m.gp.scale for m in members]),
+        "spearman": float("nan") if constant else float(spearmanr(mean, targets).statistic),
+        "nlpd": nlpd(targets, mean, variance),
+        "coverage_90": coverage(targets, mean, variance),
+    }
+
+
+def _once(rows: np.ndarray, epochs: np.ndarray) -> np.ndarray:
+    """Position of every architecture's observation at its highest fidelity, the last of several."""
+    best: dict[int, int] = {}
+    for position in np.argsort(epochs, kind="stable"):
+        best[int(rows[position])] = int(position)
+    return np.array(sorted(best.values()), dtype=np.intp)

@@ -1,0 +1,240 @@
+"""Parameters of NAS-BOWL, checked where they are given, and what its two modes make of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xnas_ray.errors import SpecError
+from xnas_ray.spec import parse_constraint, satisfies
+from xnas_ray.surrogates.metric_model import ModelOptions
+from xnas_ray.surrogates.model_selection import KernelGrid
+from xnas_ray.surrogates.targets import Transform, check_transform
+from xnas_ray.surrogates.wl_features import Backend, Kind
+
+ACQUISITIONS = ("log_ei", "ei", "ucb", "thompson")
+CANDIDATES = ("auto", "all", "mutants", "random", "evolved")
+FANTASIES = ("believer", "samples", "none")
+SEVERAL = ("hypervolume", "ehvi")
+MODES = ("default", "paper")
+TRANSFERS = ("prior", "motifs", "none")
+MAX_DEPTH = 8
+
+_FIELD = "controller.params"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A constraint on a measured metric.
+
+    Attributes:
+        metric: its name.
+        operator: one of ``<= < >= >``.
+        value: the limit.
+    """
+
+    metric: str
+    operator: str
+    value: float
+
+    @property
+    def maximize(self) -> bool:
+        """Whether larger values satisfy it."""
+        return self.operator.startswith(">")
+
+    def holds(self, value: float) -> bool:
+        """Whether a value satisfies it."""
+        return satisfies(value, self.operator, self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """What differs between the modes.
+
+    Attributes:
+        acquisition: default acquisition function.
+        candidates: default candidates.
+        fantasies: default treatment of pending candidates.
+        hamming: whether the kernel has a Hamming part by default.
+        transform: default transform of a single objective.
+        clip: whether the poor tail of a single objective is clipped by default.
+        noise: smallest and largest noise variance over output scale.
+        scale: a fixed output scale, None for the most likely one.
+        believed: whether the incumbent is the outcome with the best posterior mean, not the best outcome.
+    """
+
+    acquisition: str
+    candidates: str
+    fantasies: str
+    hamming: bool
+    transform: Transform
+    clip: bool
+    noise: tuple[float, float]
+    scale: float | None
+    believed: bool
+
+
+_MODES = {
+    "default": Mode("log_ei", "auto", "believer", True, "ranks", True, (1e-2, 10.0), None, False),
+    "paper": Mode("ei", "mutants", "none", False, "auto", False, (1e-5, 1e-2), 1.0, True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Complete, checked parameters; ``NASBOWL`` describes them."""
+
+    mode: Mode
+    initial: int
+    acquisition: str
+    beta: float
+    candidates: str
+    pool: int
+    parents: int
+    fantasies: str
+    several: str
+    transfer: str
+    kind: Kind
+    backend: Backend
+    depths: tuple[int, ...]
+    model: ModelOptions
+    chosen: bool  # whether the user chose the transform
+    limits: tuple[Limit, ...]
+
+    @classmethod
+    def check(
+        cls,
+        *,
+        objectives: int,
+        mode: str,
+        initial: int,
+        acquisition: str | None,
+        beta: float,
+        candidates: str | None,
+        pool: int,
+        parents: int,
+        fantasies: str | None,
+        several: str,
+        transfer: str,
+        kernel: str,
+        backend: str,
+        depths: Sequence[int],
+        wl: bool,
+        hamming: bool | None,
+        members: int,
+        transform: str | None,
+        clip: bool | None,
+        constraints: Sequence[str],
+    ) -> Settings:
+        """The settings of a user's parameters.
+
+        Several objectives are not clipped and keep their distances, unless a user wants it otherwise: a front has ends
+        that are poor in one of them, and its volume is measured in what they are worth.
+
+        Raises:
+            SpecError: naming the parameter, and the valid values.
+        """
+        given = _MODES[_one_of("mode", mode, MODES)]
+        layers = _depths(depths)
+        single = objectives == 1
+        grid = KernelGrid(
+            depths=layers,
+            wl_shares=_shares(wl, given.hamming if hamming is None else hamming),
+            noise_floor=given.noise[0],
+            noise_ceiling=given.noise[1],
+            scale=given.scale,
+            members=_whole("members", members, 1),
+        )
+        model = ModelOptions(
+            grid=grid,
+            transform=check_transform(transform or (given.transform if single else "auto"), f"{_FIELD}.transform"),
+            clip=(given.clip and single) if clip is None else _flag("clip", clip),
+        )
+        return cls(
+            mode=given,
+            initial=_whole("initial", initial, 1),
+            acquisition=_one_of("acquisition", acquisition or given.acquisition, ACQUISITIONS),
+            beta=_positive("beta", beta),
+            candidates=_one_of("candidates", candidates or given.candidates, CANDIDATES),
+            pool=_whole("pool", pool, 2),
+            parents=_whole("parents", parents, 1),
+            fantasies=_one_of("fantasies", fantasies or given.fantasies, FANTASIES),
+            several=_one_of("several", several, SEVERAL),
+            transfer=_one_of("transfer", transfer, TRANSFERS),
+            kind="oa" if _one_of("kernel", kernel, ("subtree", "oa")) == "oa" else "subtree",
+            backend="grakel" if _one_of("backend", backend, ("native", "grakel")) == "grakel" else "native",
+            depths=layers,
+            model=model,
+            chosen=transform is not None,
+            limits=_limits(constraints),
+        )
+
+    def with_sources(self) -> Settings:
+        """The settings of a search that learns from others.
+
+        What these expect are distances, which ranks among ever better architectures do not keep.
+        """
+        if self.chosen or self.transfer != "prior":
+            return self
+        return dataclasses.replace(self, model=dataclasses.replace(self.model, transform="auto"))
+
+    @property
+    def depth(self) -> int:
+        """Layers of features that are needed."""
+        return max(self.depths)
+
+
+def _limits(constraints: Sequence[str]) -> tuple[Limit, ...]:
+    if isinstance(constraints, str) or not all(isinstance(text, str) for text in constraints):
+        raise SpecError(f"must be a list of texts, got {constraints!r}.", field=f"{_FIELD}.constraints")
+    try:
+        return tuple(Limit(*parse_constraint(text)) for text in constraints)
+    except ValueError as error:
+        raise SpecError(str(error), field=f"{_FIELD}.constraints") from None
+
+
+def _shares(wl: bool, hamming: bool) -> tuple[float, ...]:
+    """Weights of the WL part among which is chosen."""
+    if not _flag("hamming", hamming) and not _flag("wl", wl):
+        raise SpecError("the kernel needs a part: wl, hamming or both.", field=f"{_FIELD}.wl")
+    return tuple(w for w in KernelGrid().wl_shares if (wl or w == 0) and (hamming or w == 1))
+
+
+def _depths(depths: Any) -> tuple[int, ...]:
+    values = [depths] if isinstance(depths, int) else depths
+    if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+        raise SpecError(f"must be a list of whole numbers, got {depths!r}.", field=f"{_FIELD}.depths")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_DEPTH:
+            raise SpecError(
+                f"must be whole numbers from 0 to {MAX_DEPTH}, got {value!r}.",
+                field=f"{_FIELD}.depths",
+                fix="1 to 3 is usual: cells have few nodes.",
+            )
+    return tuple(sorted(set(values)))
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise SpecError(f"must be a whole number of at least {least}, got {value!r}.", field=f"{_FIELD}.{name}")
+    return value
+
+
+def _positive(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        raise SpecError(f"must be a number above 0, got {value!r}.", field=f"{_FIELD}.{name}")
+    return float(value)
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise SpecError(f"must be true or false, got {value!r}.", field=f"{_FIELD}.{name}")
+    return value
+
+
+def _one_of(name: str, value: Any, valid: Sequence[str]) -> str:
+    if value not in valid:
+        raise SpecError(f"there is no {value!r}.", field=f"{_FIELD}.{name}", got=value, valid=valid)
+    return str(value)

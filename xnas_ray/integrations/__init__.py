@@ -1,0 +1,1 @@
+"""Controllers inside other people's tools; nothing here is imported unless you ask for it."""
