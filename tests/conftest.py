@@ -76,12 +76,13 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     """Read it only; ``shutil.copytree`` it to change something."""
     import torch
 
-    from xnas_ray.store import StoreWriter, new_search_id
+    from xnas_ray.store import StoreWriter
 
     root, task = tmp_path_factory.mktemp("archive") / "store", tmp_path_factory.mktemp("task") / "toy"
     task.mkdir()
     (task / "problem.py").write_text(TASK)
-    ids = [new_search_id(1_700_000_000.0 + i) for i in range(3)]
+    # Made by hand: after a later id of this process, new ones would only count up, and prefixes would not tell them.
+    ids = [f"{time}0123456789ABCDEF" for time in ("01HF7YAT00", "01HF7YATZ8", "01HF7YAVYG")]
     evolution = {"name": "regularized_evolution", "params": {"population": 4, "sample": 2}}
     with StoreWriter.open(root) as writer:
         first = _Written(writer, task, ids[0], {"controller": evolution, "budget": {"trials": 12}})

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 
 import pytest
-
-from xnas_ray.errors import ServiceError
-from xnas_ray.messages import PROTOCOL_VERSION
-from xnas_ray.service import bring_up
 
 TERMINATED = """
 import os, signal, sys
@@ -37,18 +32,3 @@ def test_a_program_keeps_its_sigterm(tmp_path, request, attached):
         [sys.executable, "-c", TERMINATED, str(tmp_path), *address], capture_output=True, text=True, timeout=120
     )
     assert done.stdout == "seen 1\n", done.stderr
-
-
-def test_attaching_to_nothing(tmp_path, monkeypatch):
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    with pytest.raises(ServiceError, match=r"no Ray answers at 127.0.0.1:1: .*refused"):
-        bring_up.attach(tmp_path, "127.0.0.1:1", timeout_s=0.1)
-
-
-def test_a_service_that_is_gone_is_noticed_at_once(root, monkeypatch):
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setattr("ray.is_initialized", lambda: False)
-    facts = {"protocol": PROTOCOL_VERSION, "address": "127.0.0.1:1", "head": "x"}
-    (root / bring_up.ENDPOINT).write_text(json.dumps(facts))
-    with pytest.raises(ServiceError, match=r"does not answer: .*refused"):
-        bring_up.connect(root)
