@@ -16,7 +16,7 @@ from ray.exceptions import RayActorError
 
 from xnas_ray import messages as m
 from xnas_ray.errors import SearchNotFoundError
-from xnas_ray.messages import Candidate, SearchState, TrialStatus
+from xnas_ray.messages import Candidate, TrialStatus
 from xnas_ray.scheduler import Scheduler, SchedulerConfig
 from xnas_ray.service.books import Book
 from xnas_ray.service.commits import Commits
@@ -393,18 +393,3 @@ def test_a_search_that_is_extended_meanwhile_goes_on_and_explains_at_its_end(roo
 
     play(root, scene, explain)
     assert told(root) == [0, 1, 2, 3, 4]
-
-
-def test_a_search_that_is_extended_before_its_last_row_is_durable_stays(root):
-    """Without explanations to wait for: the row is written, not yet on disk, and the search goes on."""
-
-    async def scene(service: Service) -> None:
-        service.engine.on_finished = service.engine._finished
-        service.submit()
-        await until(lambda: service.engine.scheduler.search(SEARCH).state == SearchState.FINISHED)
-        service.engine.request(lambda now: m.ExtendRequested(now, SEARCH, 5, None, None))
-        service.engine.post(m.Tick)
-        await until(lambda: service.engine.books and service.engine.books[SEARCH].completed == 5)
-        assert (await service.ended())["state"] == "finished"
-
-    play(root, scene)
