@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-gpu check bench docs clean venv
+.PHONY: demo test test-gpu test-slurm check bench docs clean venv
 
 demo: $(STAMP)
 	$(BIN)/xnas run experiments/digits/nasbowl.toml --workers 2 --root results --profile cluster/local.toml
@@ -17,6 +17,11 @@ test: $(STAMP)
 
 test-gpu: $(STAMP)
 	$(BIN)/python -m pytest -m gpu -rs
+
+# A real Slurm with three nodes on this machine, for the time of the tests; installs Slurm where it is missing.
+test-slurm: $(STAMP)
+	slurm/dev/up.sh
+	eval "$$(slurm/dev/up.sh --print)" && $(BIN)/python -m pytest -m slurm -rs tests/slurm; code=$$?; slurm/dev/down.sh; exit $$code
 
 check: $(STAMP)
 	$(BIN)/ruff check .

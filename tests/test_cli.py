@@ -19,8 +19,10 @@ from xnas_ray.spec_flags import SPEC_FLAGS
 COMMANDS = [
     *("run", "submit", "list", "show", "watch", "wait", "pause", "resume", "cancel", "extend"),
     *("results", "best", "export", "verify", "gc", "explain"),
-    *("validate", "spaces", "controllers", "tasks", "doctor", "table"),
+    *("validate", "spaces", "controllers", "tasks", "doctor", "table", "slurm"),
 ]
+GROUPS = [("table",), ("slurm",)]
+SUBCOMMANDS = [("table", "import"), *(("slurm", c) for c in ("up", "submit", "scale", "status", "down", "logs"))]
 
 
 # ---- help -----------------------------------------------------------------------------------------------------------
@@ -37,12 +39,12 @@ def test_no_arguments_show_help(xnas):
     assert xnas().out == xnas("--help").out
 
 
-@pytest.mark.parametrize("command", [*((c,) for c in COMMANDS), ("table", "import")])
+@pytest.mark.parametrize("command", [*((c,) for c in COMMANDS), *SUBCOMMANDS])
 def test_every_command_explains_itself(xnas, command):
     printed = xnas(*command, "--help")
     assert printed.code == 0 and printed.err == ""
     assert printed.out.startswith(f"Usage: xnas {' '.join(command)}")
-    if command != ("table",):
+    if command not in GROUPS:
         assert f"Examples:\n    xnas {' '.join(command)}" in printed.out
         assert "--debug" in printed.out
 
@@ -338,5 +340,5 @@ def test_main_exits_with_the_code(monkeypatch):
 
 def test_application_has_the_commands_of_the_help():
     names = [info.name or info.callback.__name__ for info in app.registered_commands]
-    assert sorted([*names, "table"]) == sorted(COMMANDS)
+    assert sorted([*names, *(name for (name,) in GROUPS)]) == sorted(COMMANDS)
     assert Path(cli.__file__).read_text().count("\n") < 300

@@ -3,12 +3,13 @@
 # --purge also removes its folder.
 set -uo pipefail
 
-base=${XNAS_SLURM_DIR:-/tmp/xnas-slurm}
+base=${DEV_SLURM_DIR:-/tmp/xnas-slurm}
 export SLURM_CONF="$base/slurm.conf"
 
 pid_of() { # program pid-file: the pid if the process runs and is that program
   local pid
-  pid=$(cat "$2" 2>/dev/null) && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$1" ] && echo "$pid"
+  pid=$(cat "$2" 2>/dev/null) && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$1" ] &&
+    ! grep -q '^State:.Z' "/proc/$pid/status" 2>/dev/null && echo "$pid"
 }
 
 stop() { # program pid-file

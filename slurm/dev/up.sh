@@ -6,20 +6,20 @@
 #   slurm/dev/down.sh [--purge]           end it
 #
 # Everything lives in one folder; no system service and no file elsewhere is touched. Settings, from the environment:
-#   XNAS_SLURM_DIR    that folder, short, for its sockets           (/tmp/xnas-slurm)
-#   XNAS_SLURM_COUNT  nodes                                         (3)
-#   XNAS_SLURM_CPUS   CPUs of a node, more than real ones are fine  (4)
-#   XNAS_SLURM_MB     memory of a node                              (6000)
-#   XNAS_SLURM_FAKE   pretended GPUs of a node                      (2)
-#   XNAS_SLURM_PORT   of the controller; nodes have those after it  (17850)
+#   DEV_SLURM_DIR    that folder, short, for its sockets           (/tmp/xnas-slurm)
+#   DEV_SLURM_NODES  nodes                                         (3)
+#   DEV_SLURM_CPUS   CPUs of a node, more than real ones are fine  (4)
+#   DEV_SLURM_MB     memory of a node                              (6000)
+#   DEV_SLURM_GPUS   pretended GPUs of a node, at least one        (2)
+#   DEV_SLURM_PORT   of the controller; nodes have those after it  (17850)
 set -euo pipefail
 
-base=${XNAS_SLURM_DIR:-/tmp/xnas-slurm}
-count=${XNAS_SLURM_COUNT:-3}
-cpus=${XNAS_SLURM_CPUS:-4}
-memory_mb=${XNAS_SLURM_MB:-6000}
-gpus=${XNAS_SLURM_FAKE:-2}
-port=${XNAS_SLURM_PORT:-17850}
+base=${DEV_SLURM_DIR:-/tmp/xnas-slurm}
+count=${DEV_SLURM_NODES:-3}
+cpus=${DEV_SLURM_CPUS:-4}
+memory_mb=${DEV_SLURM_MB:-6000}
+gpus=${DEV_SLURM_GPUS:-2}
+port=${DEV_SLURM_PORT:-17850}
 host=$(hostname -s)
 nodes="xn[1-$count]"
 
@@ -31,10 +31,11 @@ fi
 
 say() { printf 'slurm/dev: %s\n' "$*" >&2; }
 
-# Whether the process of a pid file runs and is the program that it should be.
+# Whether the process of a pid file runs and is the program that it should be; one that nobody has reaped yet is gone.
 runs() { # program pid-file
   local pid
-  pid=$(cat "$2" 2>/dev/null) && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$1" ]
+  pid=$(cat "$2" 2>/dev/null) && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$1" ] &&
+    ! grep -q '^State:.Z' "/proc/$pid/status" 2>/dev/null
 }
 
 install_packages() {
@@ -43,8 +44,8 @@ install_packages() {
     command -v "$program" >/dev/null || missing=1
   done
   if [ "$missing" = 0 ]; then return; fi
-  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-    say "Slurm is not installed: apt-get install slurmctld slurmd slurm-client munge (as root)"
+  if ! command -v apt-get >/dev/null; then
+    say "Slurm is not installed: see that slurmctld, slurmd, sbatch and munged are there"
     exit 1
   fi
   say "installing slurmctld, slurmd, slurm-client and munge"
@@ -164,6 +165,10 @@ wait_for_nodes() {
   exit 1
 }
 
+if [ "$(id -u)" != 0 ]; then
+  say "only root can start daemons that run the jobs of others; try it in a container"
+  exit 1
+fi
 mkdir -p "$base"/{state,spool,log,run,dev}
 chmod 755 "$base"
 install_packages

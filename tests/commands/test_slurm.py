@@ -7,6 +7,7 @@ import json
 import pytest
 
 from xnas_ray.commands import slurm as commands
+from xnas_ray.errors import SlurmError
 from xnas_ray.slurm import jobs
 from xnas_ray.slurm.jobs import Job
 from xnas_ray.slurm.parameters import describe
@@ -112,6 +113,12 @@ def test_a_profile_reaches_the_job(xnas, queue, root, tmp_path):
     assert (
         "#SBATCH --nodes=5\n" in queue.scripts[0] and f"\nprofile={tmp_path}/cluster/slurm.toml\n" in queue.scripts[0]
     )
+
+
+def test_a_profile_is_checked_whole(xnas, queue, root, tmp_path):
+    (tmp_path / "p.toml").write_text("[slurm]\nnodes = 5\n[head]\nhost = 2\n")
+    printed = xnas("slurm", "up", "--profile", tmp_path / "p.toml", "--root", root)
+    assert printed.code == 2 and "Did you mean 'hosts'?" in printed.err and not queue.scripts
 
 
 # ---- submit ----------------------------------------------------------------------------------------------------------
@@ -234,3 +241,25 @@ def test_without_slurm(xnas, root, monkeypatch, tmp_path):
     for line in (("up",), ("status",), ("down",), ("scale", "2")):
         printed = xnas("slurm", *line, "--root", root)
         assert printed.code == 2 and "there is no Slurm on this machine" in printed.err
+
+
+def test_every_command_explains_itself(xnas):
+    for name in ("up", "submit", "scale", "status", "down", "logs"):
+        printed = xnas("slurm", name, "--help")
+        assert printed.code == 0 and f"Examples:\n    xnas slurm {name}" in printed.out and "--debug" in printed.out
+
+
+def test_doctor_shows_which_parameters_are_in_force(xnas, queue, root, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setenv("XNAS_SLURM_QOS", "high")
+    record = json.loads(xnas("doctor", "--json", "--root", root).out)
+    settings = {s["name"]: (s["value"], s["from"]) for s in record["settings"]}
+    assert settings["slurm.qos"] == ("high", "environment") and settings["slurm.nodes"] == ("1", "default")
+    assert {f["what"]: f["level"] for f in record["findings"]}["slurm"] == "ok"
+
+    def unreachable():
+        raise SlurmError("Slurm does not answer.")
+
+    monkeypatch.setattr(jobs, "probe", unreachable)
+    record = json.loads(xnas("doctor", "--json", "--root", root).out)
+    assert {f["what"]: f["level"] for f in record["findings"]}["slurm"] == "warning"

@@ -41,20 +41,24 @@ def job(archive, fake_head, monkeypatch, tmp_path):
     monkeypatch.setattr("xnas_ray.service.connection.RemoteHead", lambda handle: fake_head)
     monkeypatch.setattr(slurm_job, "LOOK_S", 0.05)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield SimpleNamespace(root=root, head=fake_head, started=started)
+    senders = []
+
+    def terminate_soon(times=1):
+        """SIGTERM to this process in a moment, as a job's script sends it."""
+
+        def send():
+            for _ in range(times):
+                time.sleep(0.2)
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        senders.append(threading.Thread(target=send))
+        senders[-1].start()
+
+    yield SimpleNamespace(root=root, head=fake_head, started=started, terminate_soon=terminate_soon)
+    for sender in senders:
+        sender.join()
     for number, handler in before.items():
         signal.signal(number, handler)
-
-
-def terminate_soon(times: int = 1) -> None:
-    """SIGTERM to this process in a moment, as a job's script sends it."""
-
-    def send():
-        for _ in range(times):
-            time.sleep(0.2)
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=send, daemon=True).start()
 
 
 def run(job, program, *arguments):
@@ -71,7 +75,7 @@ def called(job):
 def test_a_service_until_it_is_stopped(job, capsys, tmp_path):
     profile = tmp_path / "p.toml"
     profile.write_text("[slurm]\nnodes = 2\n[head]\nhosts = 3\n")
-    terminate_soon(times=3)
+    job.terminate_soon(times=3)
     assert run(job, "service", "--profile", profile) == 0
     address, settings = job.started
     assert address == "127.0.0.2:20000" and settings.hosts == 3 and settings.only is None
@@ -122,7 +126,7 @@ def test_a_search_that_does_not_finish(job, archive):
 
 def test_a_search_that_is_stopped(job, archive, live_status, capsys):
     job.head.answers |= {"submit": archive.unfinished, "status": [live_status], "wait": lambda *_: time.sleep(0.05)}
-    terminate_soon()
+    job.terminate_soon()
     assert search(job) == 0
     assert called(job)[-1] == "stop" and "stopping the search" in capsys.readouterr().out
 

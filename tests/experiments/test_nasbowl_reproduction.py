@@ -117,6 +117,10 @@ def test_measures_agree_with_their_definitions(script):
     assert found["spearman"] == pytest.approx(np.corrcoef(*ranks)[0, 1])
 
 
+def test_a_constant_prediction_ranks_nothing(script):
+    assert script("regression").measures(np.arange(5.0), np.ones(5), np.ones(5))["spearman"] == 0.0
+
+
 def test_a_true_distribution_covers_what_it_says(script):
     dice = np.random.default_rng(1)
     spread = dice.uniform(0.5, 2, 20_000)

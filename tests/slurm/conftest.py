@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -84,10 +86,11 @@ open(os.environ["FAKES"] + "/stopped", "w").write("cleanly")
 
 @dataclass
 class Stage:
-    """A folder of programs that pretend, and the batch scripts that run on it."""
+    """A folder of programs that pretend, the batch scripts that run on it, and what stands for /tmp."""
 
     folder: Path
     root: Path
+    temporary: Path
     running: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
@@ -98,7 +101,7 @@ class Stage:
             "setup": (f"export PATH={self.folder}:$PATH FAKES={self.folder}",),
             "timeout_min": 60,
             "signal_s": 10,
-            "temporary_root": "/tmp/xnas-stage",
+            "temporary_root": str(self.temporary),
         }
 
     def place(self, **changes: Any) -> Place:
@@ -158,9 +161,11 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         path = folder / name
         path.write_text(f"#!{sys.executable} -S\n" + textwrap.dedent(RECORDER + text))
         path.chmod(0o755)
-    found = Stage(folder, tmp_path / "store")
+    temporary = Path(tempfile.mkdtemp(prefix="xs-", dir="/tmp"))
+    found = Stage(folder, tmp_path / "store", temporary)
     yield found
     for job in found.running:
         if job.poll() is None:
             os.killpg(job.pid, signal.SIGKILL)
             job.wait()
+    shutil.rmtree(temporary)

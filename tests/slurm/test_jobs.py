@@ -174,3 +174,17 @@ def test_records(tmp_path):
     (root / "slurm" / "13.json").write_text('{"job_id": "13", "unknown": 1}')
     assert recorded(root) == [earlier, later]
     assert (root / "slurm/9.sh").read_text() == "#!/bin/bash 9\n" and log_of(root, "9_1").name == "9_1.log"
+
+
+def test_the_task_of_a_job_that_waits_is_no_leftover(tmp_path):
+    from xnas_ray.service.leftovers import find_leftovers
+    from xnas_ray.store.writer import StoreWriter
+
+    root = tmp_path / "store"
+    StoreWriter.open(root).close()
+    for name in ("needed", "unused"):
+        (root / "tasks" / name).mkdir(parents=True)
+        os.utime(root / "tasks" / name, (0, 0))
+    folder_of(root)
+    remember(root, JobRecord("11", "search", "xnas-search", 10.0, 1, task_hash="needed"), "#!/bin/bash\n")
+    assert [one.path.name for one in find_leftovers(root)] == ["unused"]

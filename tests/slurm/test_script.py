@@ -16,7 +16,9 @@ from xnas_ray.slurm.parameters import SlurmParameters
 from xnas_ray.slurm.script import Place, SearchJob, directive_quote, search_script, service_script, worker_script
 
 GOLDEN = Path(__file__).parent / "golden"
+SLURM = Path(__file__).parents[2] / "slurm"
 PLACE = Place(root=Path("/shared/lab/results"), python=Path("/shared/venv/bin/python"))
+EXAMPLE_PLACE = Place(root=Path("/path/to/results"), python=Path("/path/to/venv/bin/python"))
 PLAIN = SlurmParameters(nodes=2, cpus_per_task=16, gpus_per_node=4, mem_gb=64, partition="gpu")
 RICH = SlurmParameters(
     job_name="nas",
@@ -47,6 +49,10 @@ RICH_PLACE = Place(
 SEARCH = SearchJob(
     spec='{"name":"$(touch evil) it\'s","task":"digits"}', task_hash="0f" * 16, key="slurm-01JD0000000000000000000000"
 )
+EXAMPLES = {
+    "service.sbatch": service_script(PLAIN, EXAMPLE_PLACE),
+    "worker.sbatch": worker_script(PLAIN, EXAMPLE_PLACE, count=2),
+}
 SCRIPTS = {
     "service": service_script(PLAIN, PLACE),
     "service_rich": service_script(RICH, RICH_PLACE),
@@ -59,12 +65,14 @@ def directives(script: str) -> list[str]:
     return [line.removeprefix("#SBATCH ") for line in script.splitlines() if line.startswith("#SBATCH")]
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_golden(name):
-    path = GOLDEN / f"{name}.sh"
+FILES = {GOLDEN / f"{name}.sh": text for name, text in SCRIPTS.items()} | {SLURM / n: t for n, t in EXAMPLES.items()}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_golden(path):
     if os.environ.get("XNAS_WRITE_GOLDEN"):
-        path.write_text(SCRIPTS[name], encoding="utf-8")
-    assert SCRIPTS[name] == path.read_text(encoding="utf-8")
+        path.write_text(FILES[path], encoding="utf-8")
+    assert FILES[path] == path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -6,7 +6,6 @@ import os
 import signal
 import stat
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -131,15 +130,11 @@ def test_a_missing_program_is_named(stage):
 
 
 def test_a_folder_of_somebody_else_is_refused(stage, tmp_path):
-    strange = Path("/tmp/xnas-stage/xr77")
-    strange.parent.mkdir(exist_ok=True)
+    strange = stage.temporary / "xr77"
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     strange.symlink_to(elsewhere)
-    try:
-        output = ended(stage, stage.start(service_script(stage.given(), stage.place())), code=1)
-    finally:
-        strange.unlink()
+    output = ended(stage, stage.start(service_script(stage.given(), stage.place())), code=1)
     assert "is not ours" in output and not any(elsewhere.iterdir())
 
 
@@ -223,7 +218,7 @@ def test_a_worker_joins_and_leaves(stage):
     stage.until(lambda: stage.calls("ray"))
     (call,) = stage.calls("ray")
     assert "--address=127.0.0.1:6379" in call and "--num-gpus=1" in call and "--labels=slurm_node=alpha" in call
-    stage.until(Path("/tmp/xnas-stage/xr77/0/session_1/logs/raylet.err").exists)
+    stage.until((stage.temporary / "xr77/0/session_1/logs/raylet.err").exists)
     os.kill(job.pid, signal.SIGTERM)
     assert "joining the service at 127.0.0.1:6379" in ended(stage, job)
     assert (stage.root / "slurm/70_3/ray/session_1/logs/raylet.err").exists() and not requeued(stage)

@@ -18,7 +18,7 @@ import typer
 from xnas_ray.commands.application import command
 from xnas_ray.commands.console import byte_size, say, say_json, say_table
 from xnas_ray.commands.options import AsJson, Root
-from xnas_ray.errors import XnasError
+from xnas_ray.errors import SlurmError, XnasError
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 LEAST_FREE_BYTES = 2**30
@@ -57,6 +57,7 @@ def doctor(root: Root = None, as_json: AsJson = False) -> None:
     from xnas_ray.client import store_root
 
     store, source = store_root(root)
+    slurm_settings: list[tuple[str, str, str]] = []
     checks: list[Callable[[], Iterator[Finding]]] = [
         _python,
         _ray,
@@ -65,9 +66,10 @@ def doctor(root: Root = None, as_json: AsJson = False) -> None:
         lambda: _store(store.absolute()),
         _data,
         _tasks,
+        lambda: _slurm(slurm_settings),
     ]
     findings = [finding for check in checks for finding in _guarded(check)]
-    settings = _settings(store, "--root" if source == "argument" else source)
+    settings = _settings(store, "--root" if source == "argument" else source) + slurm_settings
     if as_json:
         named = [{"name": name, "value": value, "from": origin} for name, value, origin in settings]
         say_json({"findings": [dataclasses.asdict(finding) for finding in findings], "settings": named})
@@ -177,6 +179,23 @@ def _tasks() -> Iterator[Finding]:
 
     found = list_tasks()
     yield Finding("tasks", OK if found else WARNING, ", ".join(found) or "none in ./experiments")
+
+
+def _slurm(settings: list[tuple[str, str, str]]) -> Iterator[Finding]:
+    """Whether Slurm answers; the parameters of its jobs are added to the settings."""
+    if shutil.which("sbatch") is None:
+        return
+    from xnas_ray.slurm.jobs import probe
+    from xnas_ray.slurm.parameters import resolve_parameters
+
+    resolved = resolve_parameters({}, environment=os.environ)
+    settings += [(f"slurm.{name}", value, origin) for name, value, origin in resolved.rows()]
+    try:
+        probe()
+    except SlurmError as error:  # its programs may be here without a cluster
+        yield Finding("slurm", WARNING, str(error))
+    else:
+        yield Finding("slurm", OK, "answers" + (f"; profile {resolved.profile}" if resolved.profile else ""))
 
 
 def _settings(store: Path, source: str) -> list[tuple[str, str, str]]:

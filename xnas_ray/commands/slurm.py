@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,9 +15,10 @@ import typer
 from xnas_ray.commands.application import app, command
 from xnas_ray.commands.console import note, say, say_json, say_table
 from xnas_ray.commands.options import AsJson, Root, SpecFile, spec_source
+from xnas_ray.commands.slurm_flags import with_parameters
 from xnas_ray.errors import SlurmError, SpecError, UnknownNameError
 from xnas_ray.slurm import jobs
-from xnas_ray.slurm.parameters import Resolved, describe, resolve_parameters
+from xnas_ray.slurm.parameters import Resolved, resolve_parameters
 from xnas_ray.slurm.records import SEARCH, SERVICE, WORKER, JobRecord, folder_of, log_of, recorded, remember
 from xnas_ray.slurm.script import Place, SearchJob, search_script, service_script, worker_script
 
@@ -32,50 +31,11 @@ app.add_typer(slurm, name="slurm")
 DOWN_PATIENCE_S = 180.0
 ENDED_SHOWN = 5
 FOLLOW_S = 2.0
-SHORT = {"nodes": "-N", "partition": "-p", "reservation": "-r", "reservation_nodes": "-n"}
-"""Letters of some parameters; -t, -s, -r and -n are those of XNAS' own submit_job.sh."""
-
-_METAVARS = {"text": "TEXT", "whole number": "N", "number": "NUMBER", "list": "TEXT"}
-
 Profile = Annotated[
     Path | None,
     typer.Option("--profile", metavar="FILE", help="Parameters and settings. Default: cluster/slurm.toml, if there."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be submitted or cancelled; do nothing.")]
-
-
-# ---- parameters as flags ---------------------------------------------------------------------------------------------
-
-
-def with_parameters(function: Callable[..., None]) -> Callable[..., None]:
-    """Decorator: give a command one flag for every Slurm parameter; they arrive as the keyword ``given``."""
-    own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "given"]
-    flags = {f"slurm_{name}": name for name, *_ in describe()}
-
-    @functools.wraps(function)
-    def called(**values: Any) -> None:
-        given = {name: values.pop(parameter) for parameter, name in flags.items()}
-        function(**values, given=given)
-
-    options = [_option(name, kind, text) for name, kind, _, text in describe()]
-    last = [p for p in own if p.name == "overrides"]  # the decorator of commands looks for it
-    called.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [p for p in own if p.name != "overrides"] + options + last
-    )
-    return called
-
-
-def _option(name: str, kind: str, text: str) -> inspect.Parameter:
-    flag = "--" + name.replace("_", "-")
-    names = (flag, *filter(None, (SHORT.get(name),)))
-    if kind == "true|false":
-        switch = f"{flag}/--no-{name.replace('_', '-')}"
-        annotation: Any = Annotated[bool | None, typer.Option(switch, help=text, show_default=False)]
-    elif kind == "list":
-        annotation = Annotated[list[str] | None, typer.Option(*names, metavar="TEXT", help=f"{text}; repeatable")]
-    else:  # as text: the parameters themselves check it and name the field
-        annotation = Annotated[str | None, typer.Option(*names, metavar=_METAVARS[kind], help=text)]
-    return inspect.Parameter(f"slurm_{name}", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
 def _resolved(given: Mapping[str, Any], profile: Path | None) -> Resolved:
@@ -84,8 +44,11 @@ def _resolved(given: Mapping[str, Any], profile: Path | None) -> Resolved:
 
 def _place(root: Path | None, resolved: Resolved) -> Place:
     from xnas_ray.client import store_root
+    from xnas_ray.service.settings import HeadSettings
 
     profile = resolved.profile.absolute() if resolved.profile else None
+    if profile is not None:
+        HeadSettings.from_toml(profile)  # a mistake in its other tables is found now, not when the job starts
     return Place(root=store_root(root)[0].absolute(), python=Path(sys.executable), profile=profile)
 
 

@@ -111,7 +111,7 @@ def _is_registered(root: Path) -> bool:
     for _ in range(2):
         if (root / ENDPOINT).exists():
             return True
-        time.sleep(1.0)
+        time.sleep(LOOK_S / 5)
     return False
 
 

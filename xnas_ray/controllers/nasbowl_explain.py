@@ -68,10 +68,10 @@ def posterior_means(model: MetricModel) -> np.ndarray:
 
 
 def metric_per_target(model: MetricModel) -> float:
-    """Units of the metric that a unit of the target is worth at the median outcome; positive means better."""
+    """Units of the metric that a unit of the target is worth around the median outcome; positive means better."""
     middle = float(np.median(model.targets))
-    low, high = model.scale.metric(np.array([middle - 0.05, middle + 0.05]))
-    return abs(float(high - low)) / 0.1
+    low, high = model.scale.metric(np.array([middle - 0.5, middle + 0.5]))
+    return abs(float(high - low))
 
 
 def surrogate_table(surrogates: Surrogates) -> pd.DataFrame:
@@ -79,7 +79,8 @@ def surrogate_table(surrogates: Surrogates) -> pd.DataFrame:
 
     Columns: ``metric``, ``observations``, hyper-parameters averaged over the members (``depth``, ``wl_share``,
     ``hamming_length``, ``noise_ratio``, ``scale``), ``members``, and of the leave-one-out predictions ``spearman``,
-    ``nlpd`` (nats, standardised targets) and ``coverage_90``, the share of outcomes in their 90 % intervals.
+    ``nlpd`` (nats, standardised targets), ``coverage_90``, the share of outcomes in their 90 % intervals, and
+    ``interval_factor``, by which these would have to be stretched to cover 90 %.
     """
     import pandas as pd
 
@@ -89,7 +90,7 @@ def surrogate_table(surrogates: Surrogates) -> pd.DataFrame:
 def _row(model: MetricModel) -> dict[str, object]:
     from scipy.stats import spearmanr
 
-    from xnas_ray.surrogates.calibration import coverage, nlpd
+    from xnas_ray.surrogates.calibration import coverage, interval_factor, nlpd
 
     members = model.members
     mean, variance = model.leave_one_out()
@@ -111,6 +112,7 @@ def _row(model: MetricModel) -> dict[str, object]:
         "spearman": float("nan") if constant else float(spearmanr(mean, targets).statistic),
         "nlpd": nlpd(targets, mean, variance),
         "coverage_90": coverage(targets, mean, variance),
+        "interval_factor": interval_factor(targets, mean, variance),
     }
 
 

@@ -24,8 +24,8 @@ def scores(
     """How much each of the N candidates is worth; the largest is evaluated next.
 
     With constraints the logarithm of the probability that all of them hold is added to the logarithm of the expected
-    improvement over the best feasible outcome (Gardner et al., ICML 2014); while nothing is feasible it is all that
-    counts.
+    improvement over the best feasible outcome (Gardner et al., ICML 2014), and likewise to other scores; while nothing
+    is feasible it is all that counts.
 
     Args:
         settings: which acquisition function.
@@ -44,7 +44,8 @@ def scores(
         return chance
     if len(beliefs.goals) > 1:
         return chance + _several(settings, surrogates, beliefs, open_, feasible, rng)
-    return chance + _single(settings, beliefs.goals[0], open_, feasible if surrogates.limits else None, rng)
+    value = _single(settings, beliefs.goals[0], open_, feasible if surrogates.limits else None, rng)
+    return np.exp(chance) * value if settings.acquisition == "ei" else chance + value
 
 
 def _single(
@@ -60,7 +61,7 @@ def _single(
     bests = np.full(
         means.shape[:2], goal.model.believed_best() if settings.mode.believed else goal.model.best(feasible)
     )
-    if assumed.size:
+    if assumed.size and feasible is None:  # what is pending may turn out to be infeasible
         bests = np.maximum(bests, assumed.max(axis=2))
     weights = np.repeat(goal.weights / len(draws), len(draws))[:, None]
     shape = (-1, means.shape[2])

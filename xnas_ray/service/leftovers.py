@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
@@ -46,8 +47,8 @@ def find_leftovers(root: Path | str, now_s: float | None = None) -> list[Leftove
     """Everything in a store that can go.
 
     Artifacts of ended searches that their ``keep_weights`` does not want, temporary files of writers that ended, task
-    bundles that no search uses, and parts that compaction replaced at least ten minutes ago. Unfinished searches keep
-    everything.
+    bundles that no search or Slurm job uses, and parts that compaction replaced at least ten minutes ago. Unfinished
+    searches keep everything.
 
     Args:
         root: folder of the store.
@@ -64,7 +65,8 @@ def find_leftovers(root: Path | str, now_s: float | None = None) -> list[Leftove
         if text is not None and rows[-1]["state"] in _ENDED:
             found += _artifacts(layout, search_id, json.loads(text)["spec"])
     found += _orphans(layout, set(searches), now)
-    found += _bundles(layout, {_task_hash(rows) for rows in searches.values()}, now)
+    used = {_task_hash(rows) for rows in searches.values()} | _awaited(layout)
+    found += _bundles(layout, used, now)
     found += _temporary(layout)
     found += _replaced_parts(layout, now)
     return found
@@ -154,6 +156,15 @@ def _orphans(layout: Layout, known: set[str], now_s: float) -> Iterator[Leftover
 def _task_hash(rows: list[dict[str, Any]]) -> str:
     text = last_of(rows, "spec")
     return json.loads(text).get("task_hash", "") if text else ""
+
+
+def _awaited(layout: Layout) -> set[str]:
+    """Task bundles of Slurm jobs: one that still waits submits its search when it starts."""
+    found: set[str] = set()
+    for path in (layout.root / "slurm").glob("*.json"):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            found.add(json.loads(path.read_text(encoding="utf-8")).get("task_hash", ""))
+    return found
 
 
 def _bundles(layout: Layout, used: set[str], now_s: float) -> Iterator[Leftover]:

@@ -29,7 +29,6 @@ _VARIABLES = {
     "SBATCH_GPUS_PER_NODE": "gpus-per-node",
     "SBATCH_JOB_NAME": "job-name",
     "SBATCH_MEM_PER_NODE": "mem",
-    "SBATCH_NO_KILL": "no-kill",
     "SBATCH_NO_REQUEUE": "requeue",
     "SBATCH_OPEN_MODE": "open-mode",
     "SBATCH_OUTPUT": "output",

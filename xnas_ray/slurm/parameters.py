@@ -24,7 +24,7 @@ DEFAULT_PROFILE = Path("cluster") / "slurm.toml"
 
 SKIPPABLE = (
     *("nodes", "ntasks-per-node", "cpus-per-task", "gpus-per-node", "mem", "time", "partition", "account", "qos"),
-    *("reservation", "constraint", "exclusive", "job-name", "signal", "requeue", "no-kill", "open-mode"),
+    *("reservation", "constraint", "exclusive", "job-name", "signal", "requeue", "open-mode"),
 )
 RENDERED = (*SKIPPABLE, "output", "array")
 """Directives that the scripts contain, without their dashes."""

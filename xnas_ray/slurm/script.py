@@ -117,7 +117,7 @@ def _script(
     variables: dict[str, str],
     array: str = "",
 ) -> str:
-    lines = ["#!/bin/bash", f"# {about}"]
+    lines = ["#!/bin/bash", f"# {about}", "# The folder of its log must exist; `xnas slurm` makes it."]
     lines += [directive_line(name, value) for name, value in _directives(parameters, place, role, array)]
     # The first command: after it Slurm reads no more directives, whatever the lines of setup contain.
     lines += ["", f"umask {parameters.umask}"]
@@ -152,7 +152,6 @@ def _directives(parameters: SlurmParameters, place: Place, role: str, array: str
         ("output", True, log),
         ("open-mode", True, "append"),
         ("requeue", True, None),
-        ("no-kill", not array, None),
         ("signal", True, f"B:USR2@{parameters.signal_s}"),
     ]
     skipped = {name.removeprefix("--") for name in parameters.skip_directives}

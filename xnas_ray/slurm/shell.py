@@ -153,11 +153,12 @@ clear_nodes() {
   local index pids=()
   mkdir -p "$folder/ray"
   for index in "${!nodes[@]}"; do
+    if [ "$index" = 0 ]; then continue; fi # this node: also after scancel, when no step can be started any more
     timeout 20 "${step[@]}" --nodelist="${nodes[index]}" bash -c "$clear_node" bash "$scratch" "$index" "$folder/ray" &
     pids+=("$!")
   done
-  timeout 20 "${step[@]}" --nodelist="${nodes[0]}" bash -c "$clear_node" bash "$scratch" head "$folder/ray" &
-  wait "${pids[@]}" "$!"
+  for index in 0 head; do bash -c "$clear_node" bash "$scratch" "$index" "$folder/ray"; done
+  if [ "${#pids[@]}" -gt 0 ]; then wait "${pids[@]}"; fi
 } >/dev/null 2>&1
 
 leave() { # exit code

@@ -48,7 +48,7 @@ class NetworkEnsemble:
     networks, on machines whose BLAS rounds alike.
 
     All members are one batch of matrix products. At these sizes a step is bound by the calls, not by arithmetic, and
-    numpy's cost less than an autograd tape's (see ``experiments/performance/ensemble_speed.py``); a controller's
+    numpy takes a third of the time of torch (``experiments/performance/ensemble_speed.py``). A controller's
     process also does without importing torch.
 
     Args:

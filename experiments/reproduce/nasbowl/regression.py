@@ -85,7 +85,7 @@ def measures(y: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> dict[str, f
         spread: predicted standard deviations, above 0.
     """
     return {
-        "spearman": float(spearmanr(y, mean).statistic),
+        "spearman": float(spearmanr(y, mean).statistic) if np.ptp(mean) > 0 else 0.0,  # a constant ranks nothing
         "rmse": float(np.sqrt(np.mean((y - mean) ** 2))),
         "nlpd": nlpd(y, mean, spread**2),
         "coverage": coverage(y, mean, spread**2, INTERVAL),

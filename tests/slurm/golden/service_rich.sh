@@ -1,5 +1,6 @@
 #!/bin/bash
 # A standing service of xnas-ray: searches are queued into it with `xnas submit`.
+# The folder of its log must exist; `xnas slurm` makes it.
 #SBATCH --job-name=nas-service
 #SBATCH --nodes=16
 #SBATCH --ntasks-per-node=1
@@ -13,7 +14,6 @@
 #SBATCH --output='/shared/it'"'"'s 100%% ours/slurm/%j.log'
 #SBATCH --open-mode=append
 #SBATCH --requeue
-#SBATCH --no-kill
 #SBATCH --signal=B:USR2@300
 #SBATCH --mail-type=END
 #SBATCH --comment='a \\ b # c'
@@ -185,11 +185,12 @@ clear_nodes() {
   local index pids=()
   mkdir -p "$folder/ray"
   for index in "${!nodes[@]}"; do
+    if [ "$index" = 0 ]; then continue; fi # this node: also after scancel, when no step can be started any more
     timeout 20 "${step[@]}" --nodelist="${nodes[index]}" bash -c "$clear_node" bash "$scratch" "$index" "$folder/ray" &
     pids+=("$!")
   done
-  timeout 20 "${step[@]}" --nodelist="${nodes[0]}" bash -c "$clear_node" bash "$scratch" head "$folder/ray" &
-  wait "${pids[@]}" "$!"
+  for index in 0 head; do bash -c "$clear_node" bash "$scratch" "$index" "$folder/ray"; done
+  if [ "${#pids[@]}" -gt 0 ]; then wait "${pids[@]}"; fi
 } >/dev/null 2>&1
 
 leave() { # exit code

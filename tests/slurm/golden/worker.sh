@@ -1,5 +1,6 @@
 #!/bin/bash
 # Nodes for a running service of xnas-ray.
+# The folder of its log must exist; `xnas slurm` makes it.
 #SBATCH --job-name=xnas-worker
 #SBATCH --array=0-3
 #SBATCH --nodes=1
