@@ -150,6 +150,55 @@ def test_a_trial_that_does_not_exist(xnas, store):
     assert printed.code == 2 and "has no finished trial 99" in printed.err
 
 
+# ---- the model -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def modelled(played_search, archive, tmp_path_factory):
+    """(root, id) of a search with a surrogate."""
+    root = tmp_path_factory.mktemp("modelled") / "store"
+    search_id = new_search_id(1_700_000_000.0)
+    with StoreWriter.open(root) as writer:
+        search = played_search(writer, archive.task, search_id, {"controller": "nasbowl"})
+        search.trials(14)
+        for kind, table in search.opened.controller.explain().items():
+            writer.append_explanation(kind, search_id, table)
+        search.state("finished")
+    return root, search_id
+
+
+def test_how_well_the_model_predicts(xnas, modelled):
+    root, search_id = modelled
+    row = Client(root).handle(search_id).explanations("surrogate").iloc[0]
+    lines = xnas("explain", search_id, "--model", "--root", root).out.splitlines()
+    assert lines[0] == "each outcome predicted from the other 13" and len(lines) == 4  # two objectives
+    assert lines[2].split()[:3] == ["val_accuracy", f"{row['spearman']:.2f}", f"{row['coverage_90']:.0%}"]
+    shown = json.loads(xnas("explain", search_id, "--model", "--json", "--root", root).out)
+    assert shown["surrogate"][0]["spearman"] == pytest.approx(row["spearman"]) and shown["transfer"] == []
+
+
+def test_what_a_model_took_from_other_searches(xnas, modelled):
+    root, search_id = modelled
+    row = {"metric": "val_accuracy", "weight": float("nan"), "trust": float("nan"), "correlation": float("nan")}
+    prior = {**row, "form": "prior", "source": "01A", "weight": 0.8, "trust": 0.95, "correlation": 0.71, "motifs": 0}
+    kept = {**row, "form": "motifs", "source": "01B\x1b[2J", "motifs": 4}
+    copy = root.parent / "copy"
+    shutil.copytree(root, copy)
+    with StoreWriter.open(copy, take_over=True) as writer:
+        writer.append_explanation("transfer", search_id, pd.DataFrame([prior, kept]))
+    printed = xnas("explain", search_id, "--model", "--root", copy).out
+    lines = printed[printed.index("learnt from other searches") :].splitlines()
+    assert lines[2].split() == ["val_accuracy", "01A", "prior", "0.80", "x", "95%", "0.71"]
+    assert "4 good motifs" in lines[3] and "\x1b" not in printed
+
+
+def test_the_model_is_asked_for_alone(xnas, modelled, tmp_path):
+    root, search_id = modelled
+    for more in ([3], ["--motifs"], ["--out", tmp_path]):
+        printed = xnas("explain", search_id, *more, "--model", "--root", root)
+        assert printed.code == 2 and "Ask for it alone" in printed.err
+
+
 # ---- where they come from --------------------------------------------------------------------------------------------
 
 

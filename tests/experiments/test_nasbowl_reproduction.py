@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import sys
 from pathlib import Path
@@ -52,6 +53,20 @@ def test_tables_that_are_not_there_say_how_to_get_them(script, monkeypatch, tmp_
         tables.load_table("cifar10")
     with pytest.raises(UnknownNameError, match="cifar100"):
         tables.load_table("cifar1000")
+
+
+def test_every_accuracy_of_a_file_is_a_table(script, monkeypatch, tmp_path):
+    import pyarrow.parquet as pq
+
+    tables = script("tables")
+    own = pq.read_table(tables.DIGITS, columns=["arch", "val_accuracy_3"])
+    pq.write_table(own.rename_columns(["arch", "imagenet16_val_200"]), tmp_path / "nasbench201.parquet")
+    monkeypatch.setenv("XNAS_DATA", str(tmp_path))
+    assert tables.load_table(tables.table_name("imagenet16_val_200")).best == tables.load_table("digits").best
+    with pytest.raises(UnknownNameError, match="imagenet16_val_200"):
+        tables.load_table("imagenet16_val_12")
+    with pytest.raises(argparse.ArgumentTypeError, match="cifar1000"):
+        tables.table_name("cifar1000")
 
 
 @pytest.mark.parametrize(("name", "best"), [("cifar10", 91.607), ("cifar100", 73.493), ("nasbench101", 94.902)])

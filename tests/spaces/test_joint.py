@@ -70,6 +70,13 @@ def test_every_function_gives_the_architecture_s_and_the_recipe_s_part():
     assert SPACE.mutation_rates == (1 / 6,) * 6 + (1 / 3,) * 3
 
 
+def test_a_gene_alone_is_kept_half_the_time():
+    space = JointSpace(architecture=CELLS, recipe={"lr": [0.1, 0.2, 0.3]})
+    assert space.mutation_rates[-1] == 0.5
+    mutants = [space.perturb((*CELL, 1), np.random.default_rng(seed)) for seed in range(200)]
+    assert 0.3 < np.mean([mutant[-1] == 1 for mutant in mutants]) < 0.7
+
+
 def test_members_of_an_architecture_s_class_share_a_recipe():
     twin = next(g for g in CELLS.genotypes() if CELLS.canonical(g) != g)
     assert SPACE.key((*twin, 1, 0, 0)) == SPACE.key((*CELLS.canonical(twin), 1, 0, 0))

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from xnas_ray.explain.motifs import Motif
 
 MOTIFS = "motifs"
+SURROGATE = "surrogate"
+TRANSFER = "transfer"
 FIGURES = "figures"
 """Folder of a store for pictures."""
 
@@ -33,6 +35,7 @@ _NEARLY_ALL = 0.9995
         "xnas explain latest --motifs",
         "xnas explain latest --motifs --out figures",
         "xnas explain 01JD 17 --motifs --out figures",
+        "xnas explain latest --model",
     ]
 )
 def explain(
@@ -43,6 +46,10 @@ def explain(
     root: Root = None,
     motifs: Annotated[
         bool, typer.Option("--motifs", help="Subtrees of architectures that help or harm (the default).")
+    ] = False,
+    model: Annotated[
+        bool,
+        typer.Option("--model", help="How well the search's model predicts, and what it took from other searches."),
     ] = False,
     number: Annotated[int, typer.Option("-n", "--number", min=1, metavar="N", help="At most N of either sort.")] = 5,
     out: Annotated[
@@ -56,6 +63,10 @@ def explain(
     model, +- its uncertainty; the interval is over the architectures that have the motif.
     """
     handle = handle_of(root, search_id)
+    if model:
+        if motifs or trial is not None or out is not None:
+            raise ExplanationError("--model is of a whole search and has no picture.", fix="Ask for it alone.")
+        return _explain_model(handle, as_json)
     found = handle.explanations(MOTIFS)
     if not len(found):
         raise ExplanationError(
@@ -82,6 +93,62 @@ def _explain_search(handle: SearchHandle, found: pd.DataFrame, number: int, out:
         from xnas_ray.explain.motif_drawing import motif_figure, motif_info
 
         _say_files(save_figure(motif_figure(motif_info(found, number)), out, MOTIFS))
+
+
+def _explain_model(handle: SearchHandle, as_json: bool) -> None:
+    surrogate = handle.explanations(SURROGATE)
+    taken = _table_if_any(handle, TRANSFER)
+    if as_json:
+        say_json({SURROGATE: _records(surrogate), TRANSFER: [] if taken is None else _records(taken)})
+        return
+    rows = surrogate.iloc[0]
+    say(f"each outcome predicted from the other {rows['observations'] - 1}")
+    columns = ("metric", "rank correlation", "in 90% interval", "kernel: WL", "depth", "noise")
+    say_drawn(
+        table(
+            columns,
+            [
+                (
+                    clean(row["metric"]),
+                    f"{row['spearman']:.2f}",
+                    f"{row['coverage_90']:.0%}",
+                    f"{row['wl_share']:.0%}",
+                    f"{row['depth']:.1f}",
+                    f"{row['noise_ratio']:.2g}",
+                )
+                for row in _records(surrogate)
+            ],
+            width=MAX_WIDTH,
+        )
+    )
+    if taken is not None:
+        say("\nlearnt from other searches")
+        say_drawn(
+            table(
+                ("metric", "search", "form", "weight", "rank correlation"),
+                map(_taken, _records(taken)),
+                width=MAX_WIDTH,
+            )
+        )
+
+
+def _taken(row: dict[str, Any]) -> tuple[str, ...]:
+    """Of a source: its weight is its share of the model's prior mean, as far as any source is trusted."""
+    if row["form"] == MOTIFS:
+        return clean(row["metric"]), clean(row["source"]), f"{row['motifs']} good motifs", "", ""
+    weight = f"{row['weight']:.2f} x {row['trust']:.0%}"
+    return clean(row["metric"]), clean(row["source"]), "prior", weight, f"{row['correlation']:.2f}"
+
+
+def _table_if_any(handle: SearchHandle, kind: str) -> pd.DataFrame | None:
+    try:
+        return handle.explanations(kind)
+    except ExplanationError:  # a search that learnt from no other has no such table
+        return None
+
+
+def _records(found: pd.DataFrame) -> list[dict[str, Any]]:
+    return found.drop(columns=["search_id"], errors="ignore").to_dict("records")
 
 
 def say_why(handle: SearchHandle, number: int) -> None:

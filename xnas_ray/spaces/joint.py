@@ -72,8 +72,12 @@ class JointSpace(Space):
 
     @property
     def mutation_rates(self) -> tuple[float, ...]:
-        """The architectures' rates, and for every gene one over their number."""
-        return (*self.architectures.mutation_rates, *([1 / len(self.recipes.genes)] * len(self.recipes.genes)))
+        """The architectures' rates, and for every gene one over their number, at most a half.
+
+        One gene alone would else change always, and no mutant would differ in its architecture only.
+        """
+        genes = len(self.recipes.genes)
+        return (*self.architectures.mutation_rates, *([min(0.5, 1 / genes)] * genes))
 
     def split(self, genotype: Genotype) -> tuple[Genotype, Genotype]:
         """The architecture's genotype and the levels of the genes."""

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tables import OBJECTIVE, TABLES, BenchmarkTable, load_table
+from tables import HELP, OBJECTIVE, BenchmarkTable, load_table, table_name
 
 from xnas_ray.benchmarks.simulator import simulate
 from xnas_ray.controllers.registry import CONTROLLERS
@@ -131,7 +131,7 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("table", choices=list(TABLES))
+    parser.add_argument("table", type=table_name, help=HELP)
     parser.add_argument("--contenders", nargs="+", default=None, choices=list(CONTENDERS), metavar="NAME")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--first-seed", type=int, default=0)

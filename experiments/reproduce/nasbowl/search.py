@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tables import OBJECTIVE, TABLES, BenchmarkTable, load_table
+from tables import HELP, OBJECTIVE, BenchmarkTable, load_table, table_name
 
 from xnas_ray.benchmarks.simulator import simulate
 from xnas_ray.messages import Genotype
@@ -136,7 +136,7 @@ def report(frame: pd.DataFrame) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tables", nargs="+", choices=list(TABLES))
+    parser.add_argument("tables", nargs="+", type=table_name, help=HELP)
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS), metavar="NAME")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--first-seed", type=int, default=0)

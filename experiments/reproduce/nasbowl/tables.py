@@ -2,12 +2,16 @@
 
 ``cifar10``, ``cifar100``: all of NAS-Bench-201, validation accuracy after 200 epochs. ``nasbench101``: a subset of
 NAS-Bench-101 after 108 epochs, searched within its rows. Both are read from the folder that ``XNAS_DATA`` names.
+Every other accuracy of ``nasbench201.parquet`` is a table by the name of its column, such as ``cifar100_val_12``, or
+``imagenet16_val_200`` of a file that ``xnas table import`` made.
 ``digits``: the project's own table of NAS-Bench-201, after three epochs on scikit-learn's digits.
 """
 
 from __future__ import annotations
 
 import os
+import re
+from argparse import ArgumentTypeError
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +29,8 @@ from xnas_ray.spaces.nasbench101 import NASBench101
 from xnas_ray.spaces.nasbench201 import NASBench201
 
 OBJECTIVE = "val_accuracy"
+NASBENCH201 = "nasbench201.parquet"
+ACCURACY = re.compile(r"\w+_(val|test)_\d+")
 DIGITS = Path(__file__).resolve().parents[2] / "digits" / "nasbench201_digits.parquet"
 
 
@@ -64,9 +70,25 @@ def load_table(name: str) -> BenchmarkTable:
         UnknownNameError: there is no such table.
         DataMissingError: its file is not there.
     """
-    if name not in TABLES:
+    if name in TABLES:
+        return TABLES[name]()
+    if not ACCURACY.fullmatch(name):
         raise UnknownNameError(f"there is no table {name!r}.", field="table", got=name, valid=TABLES)
-    return TABLES[name]()
+    columns = [column for column in pq.read_schema(data_file(NASBENCH201)).names if ACCURACY.fullmatch(column)]
+    if name not in columns:
+        raise UnknownNameError(f"{NASBENCH201} has no column {name!r}.", field="table", got=name, valid=columns)
+    return _nasbench201(name, name)
+
+
+def table_name(text: str) -> str:
+    """A table's name from the command line.
+
+    Raises:
+        ArgumentTypeError: no table has that name; argparse prints why.
+    """
+    if text in TABLES or ACCURACY.fullmatch(text):
+        return text
+    raise ArgumentTypeError(f"{text!r} is none of {', '.join(TABLES)} or a column such as cifar100_val_12")
 
 
 def data_file(name: str) -> Path:
@@ -87,7 +109,7 @@ def data_file(name: str) -> Path:
 
 
 def _nasbench201(name: str, column: str) -> BenchmarkTable:
-    task = TabularTask.from_parquet(data_file("nasbench201.parquet"), NASBench201(), objectives={OBJECTIVE: column})
+    task = TabularTask.from_parquet(data_file(NASBENCH201), NASBench201(), objectives={OBJECTIVE: column})
     return BenchmarkTable(name, task, task.space)
 
 
@@ -111,3 +133,5 @@ TABLES: dict[str, Callable[[], BenchmarkTable]] = {
     "nasbench101": _nasbench101,
     "digits": _digits,
 }
+
+HELP = ", ".join(TABLES) + ", or a column of nasbench201.parquet such as cifar100_val_12"

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tables import OBJECTIVE, TABLES, BenchmarkTable, load_table
+from tables import HELP, OBJECTIVE, BenchmarkTable, load_table, table_name
 
 from xnas_ray.benchmarks.simulator import simulate
 from xnas_ray.controllers.base import Source
@@ -132,8 +132,8 @@ def report(frame: pd.DataFrame) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--source", choices=list(TABLES), default=SOURCE)
-    parser.add_argument("--target", choices=list(TABLES), default=TARGET)
+    parser.add_argument("--source", type=table_name, default=SOURCE, metavar="TABLE", help=HELP)
+    parser.add_argument("--target", type=table_name, default=TARGET, metavar="TABLE", help=HELP)
     parser.add_argument("--starts", nargs="+", default=list(STARTS), choices=list(STARTS), metavar="START")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--first-seed", type=int, default=0)
