@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from xnas_ray.controllers.limits import Limit, check_limits
 from xnas_ray.errors import SpecError
-from xnas_ray.spec import parse_constraint, satisfies
 from xnas_ray.surrogates.metric_model import ModelOptions
 from xnas_ray.surrogates.model_selection import KernelGrid
 from xnas_ray.surrogates.targets import Transform, check_transform
@@ -23,30 +23,6 @@ TRANSFERS = ("prior", "motifs", "none")
 MAX_DEPTH = 8
 
 _FIELD = "controller.params"
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """A constraint on a measured metric.
-
-    Attributes:
-        metric: its name.
-        operator: one of ``<= < >= >``.
-        value: the limit.
-    """
-
-    metric: str
-    operator: str
-    value: float
-
-    @property
-    def maximize(self) -> bool:
-        """Whether larger values satisfy it."""
-        return self.operator.startswith(">")
-
-    def holds(self, value: float) -> bool:
-        """Whether a value satisfies it."""
-        return satisfies(value, self.operator, self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +144,7 @@ class Settings:
             depths=layers,
             model=model,
             chosen=transform is not None,
-            limits=_limits(constraints),
+            limits=check_limits(constraints, _FIELD),
         )
 
     def with_sources(self) -> Settings:
@@ -184,15 +160,6 @@ class Settings:
     def depth(self) -> int:
         """Layers of features that are needed."""
         return max(self.depths)
-
-
-def _limits(constraints: Sequence[str]) -> tuple[Limit, ...]:
-    if isinstance(constraints, str) or not all(isinstance(text, str) for text in constraints):
-        raise SpecError(f"must be a list of texts, got {constraints!r}.", field=f"{_FIELD}.constraints")
-    try:
-        return tuple(Limit(*parse_constraint(text)) for text in constraints)
-    except ValueError as error:
-        raise SpecError(str(error), field=f"{_FIELD}.constraints") from None
 
 
 def _shares(wl: bool, hamming: bool) -> tuple[float, ...]:

@@ -10,6 +10,7 @@ CONTROLLERS: Registry[Controller] = Registry(
     {
         "bananas": "xnas_ray.controllers.bananas",
         "nasbowl": "xnas_ray.controllers.nasbowl",
+        "nsga2": "xnas_ray.controllers.nsga2",
         "random_search": "xnas_ray.controllers.random_search",
         "regularized_evolution": "xnas_ray.controllers.regularized_evolution",
     },

@@ -38,6 +38,7 @@ OBJECTIVE_NAMES: dict[str, ObjectiveName] = {
         ObjectiveName("flops", "min", "MACs"),
         ObjectiveName("params", "min", "parameters"),
         ObjectiveName("latency_ms", "min", "ms"),
+        ObjectiveName("introspectability", "max", ""),
     )
 }
 """The built-in objectives; ``objectives.registry`` holds their classes."""

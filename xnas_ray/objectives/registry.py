@@ -17,6 +17,7 @@ OBJECTIVES: Registry[Objective] = Registry(
         "val_r2": "xnas_ray.objectives.regression",
         "flops": "xnas_ray.objectives.cost",
         "params": "xnas_ray.objectives.cost",
+        "introspectability": "xnas_ray.objectives.introspectability",
         "latency_ms": "xnas_ray.objectives.latency",
     },
 )
