@@ -19,7 +19,7 @@ from xnas_ray.errors import XnasError
 
 OK, UNEXPECTED, WRONG_INPUT = 0, 1, 2
 # The order in which help lists their commands.
-for _family in ("run", "searches", "outcomes", "explanations", "plugins", "doctor", "slurm"):
+for _family in ("run", "searches", "outcomes", "explanations", "logs", "plugins", "doctor", "slurm"):
     importlib.import_module(f"xnas_ray.commands.{_family}")
 
 

@@ -1,7 +1,8 @@
 """Searches from Python: submit them to a service, follow them, read their results.
 
 What a running service must do (submit, pause, resume, cancel, extend, follow) asks its head; everything that the store
-can tell is read from the store, with or without a service.
+can tell is read from the store, with or without a service. Both may be at the other end of an HTTP connection: then
+``Client.service`` and ``Client.store`` are, and nothing else knows.
 """
 
 from __future__ import annotations
@@ -17,22 +18,21 @@ from typing import TYPE_CHECKING, Any
 from xnas_ray.errors import SearchNotFoundError, ServiceError, SpecError, StoreLockedError
 from xnas_ray.messages import PROTOCOL_VERSION
 from xnas_ray.service.connection import CALL_TIMEOUT_S, RemoteHead, Service, connect_service
+from xnas_ray.service.store_access import LocalStore, StoreAccess
 from xnas_ray.spec_forms import as_spec, dotted
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from xnas_ray.service.http_connection import HttpConnection
     from xnas_ray.spec import SearchSpec
 
 STORE_VARIABLE = "XNAS_STORE"
+ADDRESS_VARIABLE = "XNAS_ADDRESS"
 DEFAULT_STORE = "results"
 SUBMIT_TIMEOUT_S = 600.0
 STOP_TIMEOUT_S = 120.0
 WAIT_SLICE_S = 10.0
-NO_EXPLANATIONS = {
-    "motifs": "Search with --controller nasbowl; with --reuse completed it takes these results over.",
-}
-"""What to do about a search that has no explanations of a kind."""
 PATIENCE_S = 30.0
 """How long a resumed search waits for the processes of a killed service to die."""
 
@@ -48,22 +48,42 @@ def store_root(root: Path | str | None = None) -> tuple[Path, str]:
     return (Path(named).expanduser(), STORE_VARIABLE) if named else (Path(DEFAULT_STORE), "default")
 
 
+def service_address(root: Path | str | None = None, address: str | None = None) -> str | None:
+    """Where to look for a service: the argument, ``XNAS_ADDRESS``, or None for what the store itself says.
+
+    A store that is named by an argument comes before the environment's address.
+    """
+    if address is None and root is None:
+        address = os.environ.get(ADDRESS_VARIABLE)
+    return (address or "").strip().rstrip("/") or None
+
+
 class Client:
     """A store and, when it is needed, the service that works on it.
 
     Args:
         root: folder of the store; by default ``XNAS_STORE``, else ``./results``.
-        address: of the service's Ray cluster; by default the one that the service wrote into the store.
+        address: of the service: ``"http://host:port"`` of its HTTP API, over which the store is read too, or of its Ray
+            cluster. By default ``XNAS_ADDRESS`` if no ``root`` is given, else what the service wrote into the store.
+        token: of the HTTP API; by default ``XNAS_TOKEN``, else the store's own where it can be seen.
         service: a head that is at hand already.
     """
 
     def __init__(
-        self, root: Path | str | None = None, *, address: str | None = None, service: Service | None = None
+        self,
+        root: Path | str | None = None,
+        *,
+        address: str | None = None,
+        token: str | None = None,
+        service: Service | None = None,
     ) -> None:
         """Connect when something is asked that only the service can do."""
         self.root = store_root(root)[0].absolute()
-        self._address = address
+        self._address = None if service is not None else service_address(root, address)
+        self._token = token
         self._service = service
+        self._store: StoreAccess | None = None
+        self._http: HttpConnection | None = None
 
     @property
     def service(self) -> Service:
@@ -73,17 +93,68 @@ class Client:
             ServiceError: no service works on this store.
         """
         if self._service is None:
-            self._service = connect_service(self.root, self._address)
+            if self._over_http:
+                from xnas_ray.service.http_client import HttpHead
+
+                self._service = HttpHead(self._connection())
+            else:
+                self._service = connect_service(self.root, self._address)
         return self._service
 
+    @property
+    def store(self) -> StoreAccess:
+        """The store: the folder ``root``, or that of the service at an HTTP address."""
+        if self._store is None:
+            if self._over_http:
+                from xnas_ray.service.http_client import HttpStore
+
+                self._store = HttpStore(self._connection())
+            else:
+                self._store = LocalStore(self.root)
+        return self._store
+
+    @property
+    def _over_http(self) -> bool:
+        return self._address is not None and self._address.startswith(("http://", "https://"))
+
+    def _connection(self) -> HttpConnection:
+        from xnas_ray.service.http_connection import HttpConnection, find_token
+
+        if self._http is None:
+            address = str(self._address)
+            self._http = HttpConnection(lambda: address, find_token(self.root, self._token))
+        return self._http
+
+    @property
+    def folder(self) -> Path:
+        """The store's folder, for what only a folder can do.
+
+        Raises:
+            ServiceError: it is at the other end of an HTTP connection.
+        """
+        if self._over_http:
+            raise ServiceError(
+                f"this needs the folder of the store, and {self._address} is a service elsewhere.",
+                field="address",
+                fix="Run it where the store is, or name the folder with --root.",
+            )
+        return self.root
+
     def submit(
-        self, spec: SearchSpec | Path | str | Mapping[str, Any], *, idempotency_key: str | None = None, **overrides: Any
+        self,
+        spec: SearchSpec | Path | str | Mapping[str, Any],
+        *,
+        idempotency_key: str | None = None,
+        spool: bool = False,
+        **overrides: Any,
     ) -> SearchHandle:
         """Queue a search; its task folder travels with it.
 
         Args:
             spec: a specification, the path of a TOML file, or nested mappings.
             idempotency_key: submitting the same key again gives the same search.
+            spool: leave it in the store for the next service; names and the task are looked up only then. Until it is
+                taken, ``handle.status()`` says that there is no such search.
             **overrides: settings that win over ``spec``: ``trials=64``, ``priority=3``, ``budget__gpu_hours=2``.
 
         Raises:
@@ -91,16 +162,26 @@ class Client:
             XnasError: a name is unknown or the task is broken; nothing is queued.
             ServiceError: no service works on this store.
         """
-        from xnas_ray.tasks.bundle import bundle_task
         from xnas_ray.tasks.finding import find_task
 
         checked = as_spec(spec, dotted(overrides))
+        if spool:
+            return self._spool(checked, idempotency_key)
         service = self.service
-        bundle = bundle_task(find_task(checked.task), self.root)
+        task_hash = self.store.take_task(find_task(checked.task))
         search_id = service.call(
-            "submit", PROTOCOL_VERSION, checked.to_json(), bundle.hash, idempotency_key, timeout_s=SUBMIT_TIMEOUT_S
+            "submit", PROTOCOL_VERSION, checked.to_json(), task_hash, idempotency_key, timeout_s=SUBMIT_TIMEOUT_S
         )
         return SearchHandle(self, search_id)
+
+    def _spool(self, spec: SearchSpec, idempotency_key: str | None) -> SearchHandle:
+        from xnas_ray.service import spool
+        from xnas_ray.tasks.bundle import snapshot_task
+        from xnas_ray.tasks.finding import find_task
+
+        if idempotency_key is not None:
+            raise SpecError("a spooled search has a key of its own.", field="idempotency_key", fix="Leave it out.")
+        return SearchHandle(self, spool.put(self.folder, spec.to_json(), snapshot_task(find_task(spec.task))))
 
     def stop_service(self, *, checkpoint: bool = True) -> None:
         """End the service, if this client is connected to one: rows are flushed, workers end, the store is free.
@@ -114,9 +195,11 @@ class Client:
 
     def searches(self) -> pd.DataFrame:
         """One row a search of the store (see ``store.list_searches``)."""
-        from xnas_ray.store import list_searches
+        return self.store.searches()
 
-        return list_searches(self.root)
+    def spooled(self) -> list[dict[str, Any]]:
+        """Searches that wait for a service, or were refused by one (see ``service.spool.waiting``)."""
+        return self.store.spooled()
 
     def handle(self, prefix: str) -> SearchHandle:
         """A search of the store by its id, a unique prefix of it, or ``"latest"``.
@@ -124,9 +207,7 @@ class Client:
         Raises:
             SearchNotFoundError: none, or several.
         """
-        from xnas_ray.store import resolve_search_id
-
-        return SearchHandle(self, resolve_search_id(self.root, prefix))
+        return SearchHandle(self, self.store.resolve(prefix))
 
 
 class SearchHandle:
@@ -160,9 +241,19 @@ class SearchHandle:
 
     def stored_status(self) -> Status:
         """Where it stands as far as the store knows; needs no service."""
-        from xnas_ray.service.archive import stored_status
+        return self.client.store.status(self.id)
 
-        return stored_status(self.client.root, self.id)
+    def stored_summary(self) -> dict[str, Any]:
+        """Counts, budget and best trial as far as the store knows (see ``service.archive.stored_summary``)."""
+        return self.client.store.summary(self.id)
+
+    def card(self) -> dict[str, Any]:
+        """Its complete specification, its task's hash and its objectives, as it was submitted or last extended."""
+        return self.client.store.card(self.id)
+
+    def transitions(self) -> list[dict[str, Any]]:
+        """Every transition in order: ``at``, ``state``, ``reason``, ``epoch``."""
+        return self.client.store.transitions(self.id)
 
     def wait(self, timeout_s: float | None = None) -> Status | None:
         """Block until it has ended or is paused; its status then, None when ``timeout_s`` passed first.
@@ -185,9 +276,7 @@ class SearchHandle:
 
     def _ended(self) -> Status | None:
         """The status of a search that the store knows to have ended."""
-        from xnas_ray.service.archive import stored_state
-
-        return self.stored_status() if stored_state(self.client.root, self.id).ended else None
+        return self.stored_status() if self.client.store.ended(self.id) else None
 
     # ---- steering ----------------------------------------------------------------------------------------------------
 
@@ -227,15 +316,11 @@ class SearchHandle:
 
     def results(self) -> pd.DataFrame:
         """One row a finished trial (see ``store.load_trials``)."""
-        from xnas_ray.store import load_trials
-
-        return load_trials(self.client.root, self.id)
+        return self.client.store.trials(self.id)
 
     def curves(self) -> pd.DataFrame:
         """Learning curves, long (see ``store.load_curves``)."""
-        from xnas_ray.store import load_curves
-
-        return load_curves(self.client.root, self.id)
+        return self.client.store.curves(self.id)
 
     def explanations(self, kind: str) -> pd.DataFrame:
         """What the controller has learnt, such as ``"motifs"``.
@@ -246,27 +331,12 @@ class SearchHandle:
         Raises:
             ExplanationError: the controller gives no explanations of this kind.
         """
-        from xnas_ray.errors import ExplanationError
-        from xnas_ray.service.explanations import derived_explanations, stored_explanations
-
-        found = stored_explanations(self.client.root, self.id, kind) if self._ended() is not None else None
-        if found is not None:
-            return found
-        tables = self._live_explanations() or derived_explanations(self.client.root, self.id)
-        if kind in tables:
-            return tables[kind]
-        controller = self.stored_status()["controller"]
-        raise ExplanationError(
-            f"search {self.id} has no {kind}: its controller {controller!r} gives none.",
-            field="search_id",
-            valid=sorted(tables) or None,
-            fix=NO_EXPLANATIONS.get(kind),
-        )
+        return self.client.store.explanations(self.id, kind, self._live_explanations)
 
     def _live_explanations(self) -> dict[str, Any]:
         """Those of a search in a running service, none where there is no service or it has just ended."""
         with contextlib.suppress(ServiceError, SearchNotFoundError):
-            return self.client.service.call("explain", self.id) if self._ended() is None else {}
+            return self.client.service.call("explain", self.id)
         return {}
 
     def best(self, n: int = 1) -> list[dict[str, Any]]:
@@ -275,9 +345,15 @@ class SearchHandle:
         Each has ``trial``, ``architecture``, ``genotype``, ``metrics``, ``objectives``, ``front`` (whether no other
         trial is at least as good in every objective and better in one), ``duration_s`` and ``weights``.
         """
-        from xnas_ray.service.archive import best_trials
+        return self.client.store.best(self.id, n)
 
-        return best_trials(self.client.root, self.id, n)
+    def graphs(self, trial: int) -> tuple[str, dict[str, Any]]:
+        """A finished trial's architecture as text, and its graphs by cell type (see ``Space.graphs``).
+
+        Raises:
+            XnasError: there is no such trial, or the task cannot be imported.
+        """
+        return self.client.store.trial_graphs(self.id, trial)
 
     def export(self, trial: int, folder: Path | str) -> Path:
         """Write a trial's architecture, recipe, weights (if they were kept) and a loader; returns the folder.
@@ -285,9 +361,11 @@ class SearchHandle:
         Raises:
             XnasError: there is no such trial, or the folder is not empty.
         """
-        from xnas_ray.service.export import export_trial
+        return self.client.store.export(self.id, trial, Path(folder))
 
-        return export_trial(self.client.root, self.id, trial, Path(folder))
+    def verify(self) -> dict[str, Any]:
+        """Derive every proposal again from the rows: ``asked``, ``equal``, ``tells``, and the first ``mismatch``."""
+        return self.client.store.verify(self.id)
 
 
 # ---- here, without a service -----------------------------------------------------------------------------------------
@@ -302,7 +380,9 @@ def local_client(
     only: tuple[str, ...] = (),
     profile: Path | None = None,
     take_over: bool = False,
+    dashboard_host: str = "",
     on_start: Callable[[], None] = lambda: None,
+    on_dashboard: Callable[[str], None] = lambda address: None,
 ) -> Iterator[Client]:
     """A client of a service of its own: Ray in this process, ended on leaving.
 
@@ -313,7 +393,9 @@ def local_client(
         only: unfinished searches of the store that go on here; no other does.
         profile: TOML file with settings of the service, such as ``cluster/local.toml``.
         take_over: take the store from a service that seems alive; that one never writes again.
+        dashboard_host: address on which Ray's dashboard listens, such as ``"127.0.0.1"``; ``""`` for none.
         on_start: called once everything is checked, before Ray starts, which takes seconds.
+        on_dashboard: called with the ``host:port`` of the dashboard when it is up.
 
     Raises:
         StoreLockedError: another service works on this store.
@@ -329,7 +411,9 @@ def local_client(
     settings = HeadSettings(**fixed) if profile is None else HeadSettings.from_toml(profile, **fixed)
     count = workers or max(1, int((os.cpu_count() or 1) / cpus))
     on_start()
-    with bring_up.start_local(folder, cpus=math.ceil(count * cpus)):
+    with bring_up.start_local(folder, cpus=math.ceil(count * cpus), dashboard_host=dashboard_host) as cluster:
+        if cluster.dashboard:
+            on_dashboard(cluster.dashboard)
         client = Client(folder, service=RemoteHead(bring_up.start_head(folder, settings)))
         yield client
         client.stop_service()

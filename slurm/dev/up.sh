@@ -128,7 +128,7 @@ CONF
       printf 'NodeName=xn%d NodeHostname=%s NodeAddr=127.0.0.%d Port=%d CPUs=%d RealMemory=%d Gres=gpu:fake:%d State=UNKNOWN\n' \
         "$i" "$host" "$((i + 1))" "$((port + i))" "$cpus" "$memory_mb" "$gpus"
     done
-    printf 'PartitionName=main Nodes=%s Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=12\n' "$nodes"
+    printf 'PartitionName=main Nodes=%s Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=20\n' "$nodes"
     printf 'PartitionName=urgent Nodes=%s MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF\n' "$nodes"
   } >"$base/slurm.conf.new"
   changed=1

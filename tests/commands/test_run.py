@@ -6,11 +6,12 @@ import os
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
 from xnas_ray import client as clients
-from xnas_ray.commands.run import Signals
+from xnas_ray.commands.run import Signals, dashboard_text
 from xnas_ray.errors import StoreError
 from xnas_ray.store import StoreWriter
 
@@ -26,6 +27,7 @@ def service(archive, fake_head, monkeypatch, tmp_path):
     @contextlib.contextmanager
     def local(store, **settings):
         settings.pop("on_start")()
+        settings.pop("on_dashboard")("127.0.0.1:8265")
         fake_head.started.append(settings)
         client = clients.Client(store, service=fake_head)
         yield client
@@ -38,7 +40,8 @@ def service(archive, fake_head, monkeypatch, tmp_path):
 def test_run_to_the_end(xnas, archive, service):
     printed = xnas("run", "--task", archive.task, "--workers", 2, "--root", service.root)
     assert printed.code == 0, printed.err
-    assert service.started == [{"workers": 2, "cpus": 1.0, "only": (), "profile": None, "take_over": False}]
+    settings = {"workers": 2, "cpus": 1.0, "only": (), "profile": None, "take_over": False, "dashboard_host": ""}
+    assert service.started == [settings]
     assert printed.out.count("winner's test accuracy: 98.33 %") == 1 and "test loss" not in printed.out
     assert "12/12 trials" in printed.out and "best architectures" in printed.out
     assert f"search_id={archive.finished}" in printed.out and "duckdb -c" in printed.out
@@ -206,3 +209,17 @@ def test_json_of_the_stored_spec_is_what_is_matched(archive):
 
     card = stored_card(archive.root, archive.unfinished)
     assert json.loads(json.dumps(card)) == card
+
+
+def test_a_dashboard_is_for_this_machine_alone_unless_asked(xnas, archive, service):
+    for flags, host in (([], ""), (["--dashboard"], "127.0.0.1"), (["--dashboard-host", "::"], "::")):
+        printed = xnas("run", "--task", archive.task, "--root", service.root, *flags)
+        assert service.started[-1]["dashboard_host"] == host and "ssh -N -L" in printed.err
+
+
+def test_how_to_see_a_dashboard(monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "workstation")
+    here = dashboard_text("127.0.0.1:8266", Path("/store"))
+    assert "http://127.0.0.1:8266/#/actors" in here and str(Path("/store/token")) in here
+    assert "ssh -N -L 8265:127.0.0.1:8266 workstation" in here
+    assert "ssh" not in dashboard_text("10.0.0.7:8265", Path("/store"))

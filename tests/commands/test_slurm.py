@@ -12,6 +12,7 @@ from xnas_ray.slurm import jobs
 from xnas_ray.slurm.jobs import Job
 from xnas_ray.slurm.parameters import describe
 from xnas_ray.slurm.records import recorded
+from xnas_ray.slurm.scaling import standing_order
 from xnas_ray.store import StoreWriter
 
 
@@ -180,6 +181,27 @@ def test_scale(xnas, queue, root):
     assert "the service's own job has 2" in xnas("slurm", "scale", 1, "--root", root).err
 
 
+def test_who_was_told_to_leave_is_replaced_at_once(xnas, queue, root, monkeypatch):
+    """A node that still drains is no node any more."""
+    xnas("slurm", "up", "--root", root)
+    xnas("slurm", "scale", 3, "--root", root)
+    monkeypatch.setattr(jobs, "cancel", lambda found, *, gently: None)
+    assert xnas("slurm", "scale", 2, "--root", root).out == "leaving: 102_1\n"
+    assert "has 2 nodes" in xnas("slurm", "scale", 2, "--root", root).err
+    assert xnas("slurm", "scale", 3, "--root", root).out == "103\n"
+
+
+def test_a_policy_is_noted_for_the_service(xnas, queue, root, tmp_path):
+    profile = tmp_path / "p.toml"
+    profile.write_text("[slurm]\nnodes = 2\ngpus_per_node = 3\n[slurm.elastic]\nmax = 6\n")
+    printed = xnas("slurm", "up", "--profile", profile, "--root", root)
+    assert printed.out == "101\n" and "1 to 6 nodes" in printed.err
+    order = standing_order(root, "101")
+    assert (order.policy.max, order.parameters.gpus_per_node, order.place.root) == (6, 3, root)
+    refused = xnas("slurm", "up", "--nodes", 7, "--profile", profile, "--dry-run", "--root", root)
+    assert "slurm.elastic.max" in refused.err and not refused.out
+
+
 # ---- status, down, logs ----------------------------------------------------------------------------------------------
 
 
@@ -204,6 +226,20 @@ def test_down_ends_our_jobs_alone(xnas, queue, root):
     assert xnas("slurm", "down", "--dry-run", "--root", root).out == "ending: 102_0 101\n" and not queue.cancelled
     assert xnas("slurm", "down", "--root", root).code == 0
     assert queue.cancelled == [("102_0", True), ("101", True)] and queue.living == [other]
+
+
+def test_down_ends_also_what_was_asked_for_meanwhile(xnas, queue, root, monkeypatch):
+    xnas("slurm", "up", "--root", root)
+    real = queue.cancel
+
+    def cancel(found, *, gently=False):
+        if not queue.cancelled:  # the service's policy asks for a node
+            xnas("slurm", "scale", 2, "--root", root)
+        real(found, gently=gently)
+
+    monkeypatch.setattr(jobs, "cancel", cancel)
+    assert xnas("slurm", "down", "--root", root).code == 0
+    assert queue.cancelled == [("101", True), ("102_0", False)] and not queue.living
 
 
 def test_down_cancels_what_does_not_end(xnas, queue, root, monkeypatch):

@@ -13,10 +13,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from xnas_ray.commands import slurm_job
+from xnas_ray.commands import slurm_follow, slurm_job
 from xnas_ray.errors import ServiceError
 from xnas_ray.messages import PROTOCOL_VERSION
 from xnas_ray.service import bring_up
+from xnas_ray.slurm.jobs import Job
+from xnas_ray.slurm.records import JobRecord, remember
+from xnas_ray.slurm.scaling import Change, StoreJobs
 from xnas_ray.store import StoreWriter
 
 
@@ -159,7 +162,29 @@ def test_the_key_names_the_search(root, archive, played_search):
     assert slurm_job.submitted(root, "k") == ids[0] and slurm_job.submitted(root, "nobody") is None
 
 
-# ---- joining ---------------------------------------------------------------------------------------------------------
+# ---- asking for nodes ------------------------------------------------------------------------------------------------
+
+
+def test_a_service_with_a_policy_looks_at_the_demand(job, monkeypatch, capsys):
+    policy = {"min": 1, "max": 3, "every_s": 1}
+    record = JobRecord(
+        "7", "service", "xnas", 1.0, 1, elastic=policy, parameters={"nodes": 1}, python="/usr/bin/python3"
+    )
+    remember(job.root, record, "script")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(
+        slurm_follow,
+        "jobs_of",
+        lambda root: StoreJobs([Job("7", "xnas", "RUNNING", "main", "0:01", "1:00", 1, "n1")], [], []),
+    )
+    job.head.answers["demand"] = []
+    monkeypatch.setattr(slurm_follow, "plan_change", lambda found, nodes: job.started.append(nodes) or Change())
+    job.terminate_soon()
+    assert slurm_job.main(["service", "--root", str(job.root), "--address", "127.0.0.1:1"]) == 0
+    assert ("demand",) in job.head.calls and "has 1 to 3 nodes" in capsys.readouterr().out
+
+
+# ---- joining and leaving ---------------------------------------------------------------------------------------------
 
 
 def endpoint(root, **changes):
@@ -184,3 +209,31 @@ def test_no_service_to_join(root, capsys, changes):
         endpoint(root, **changes)
     assert slurm_job.main(["endpoint", "--root", str(root), "--patience", "0"]) == 2
     assert "can be reached" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_the_nodes_of_a_job_are_told_to_leave(monkeypatch, found):
+    asked = []
+    monkeypatch.setattr("xnas_ray.service.draining.drain_node", lambda *given: asked.append(given) or found)
+    given = ["leave", "--address", "127.0.0.1:1", "--job", "12", "--until", "1700000000"]
+    assert slurm_job.main(given) == (0 if found else 1)
+    assert asked == [("127.0.0.1:1", {"slurm_job": "12"}, 1.7e9)]
+
+
+def test_where_no_service_answers_there_is_nothing_to_leave(capsys):
+    assert slurm_job.main(["leave", "--address", "127.0.0.1:1", "--job", "12", "--until", "1"]) == 2
+    assert "does not answer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("address", "given", "host"),
+    [
+        ("10.0.0.7:6379", None, "10.0.0.7"),
+        ("[fe80::1]:6379", None, "fe80::1"),
+        ("10.0.0.7:6379", "127.0.0.1", "127.0.0.1"),
+    ],
+)
+def test_the_http_api_listens_where_ray_is_reached(address, given, host):
+    from xnas_ray.service.settings import HeadSettings
+
+    assert slurm_job._reachable(HeadSettings(http_host=given), address).http_host == host

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,11 +34,15 @@ class TestConformance(ControllerTestCase):
 
 
 class TestConformanceWithARandomPool(ControllerTestCase):
+    trials = 24
+
     def make_controller(self, space: Space, objectives: Sequence[Goal], seed: int) -> Controller:
         return Bananas(space, objectives, seed=seed, pool="random", **FAST)
 
 
 class TestConformanceOfThePercentageError(ControllerTestCase):
+    trials = 24
+
     def make_controller(self, space: Space, objectives: Sequence[Goal], seed: int) -> Controller:
         return Bananas(space, objectives, seed=seed, loss="mape", bound=1.5, parents=3, max_operations=2, **FAST)
 
@@ -174,31 +175,10 @@ def test_it_beats_random_search(pool: str):
     task = TabularTask.from_parquet(
         DIGITS, NASBench201(channels=8, cells_per_stage=1, stages=1), objectives={"val_accuracy": "val_accuracy_3"}
     )
-    params = {"pool": pool, "layers": 4, "epochs": 80}
-    found = [simulate("bananas", task, 60, 5, seed, params)["val_accuracy"].max() for seed in range(3)]
-    chance = [simulate("random_search", task, 60, 5, seed)["val_accuracy"].max() for seed in range(8)]
+    params = {"pool": pool, "layers": 4, "epochs": 60}
+    found = [simulate("bananas", task, 40, 5, seed, params)["val_accuracy"].max() for seed in range(3)]
+    chance = [simulate("random_search", task, 40, 5, seed)["val_accuracy"].max() for seed in range(8)]
     assert np.mean(found) > np.mean(chance)
-
-
-def test_proposals_do_not_depend_on_the_process():
-    """Neither the hash seed nor an earlier search in the same process changes anything."""
-    code = "from tests_bananas import make, run\nprint([c.genotype for c in run(make(), 14)])"
-    folder, name = Path(__file__).parent, Path(__file__).stem
-    loader = (
-        "import importlib.util, sys\n"
-        f"spec = importlib.util.spec_from_file_location('tests_bananas', {str(folder / (name + '.py'))!r})\n"
-        "module = importlib.util.module_from_spec(spec)\n"
-        "sys.modules['tests_bananas'] = module\n"
-        "spec.loader.exec_module(module)\n"
-    )
-    printed = subprocess.run(
-        [sys.executable, "-c", loader + code],
-        env={**os.environ, "PYTHONHASHSEED": "7"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert printed.stdout.strip() == str([c.genotype for c in run(make(), 14)])
 
 
 def test_a_search_goes_on_when_the_pool_is_empty():

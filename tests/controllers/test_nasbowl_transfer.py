@@ -78,6 +78,7 @@ class TestConformance(ControllerTestCase):
 
     trials = 12
     small = 16
+    sources = (source(count=30), source(contradicting, seed=2, count=30))
 
     @pytest.fixture(autouse=True)
     def _way(self, form: str, candidates: str) -> None:
@@ -88,7 +89,7 @@ class TestConformance(ControllerTestCase):
 
     def make_controller(self, space: Space, objectives: Sequence[Goal], seed: int) -> Controller:
         controller = NASBOWL(space, objectives, seed=seed, initial=6, pool=12, **self.params)
-        controller.inherit([source(count=30), source(contradicting, seed=2, count=30)])
+        controller.inherit(self.sources)
         return controller
 
 

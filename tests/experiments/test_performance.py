@@ -14,6 +14,8 @@ import pytest
 
 from xnas_ray.errors import DataMissingError
 from xnas_ray.messages import Candidate
+from xnas_ray.service.archive import stored_card
+from xnas_ray.store.reader import list_searches
 from xnas_ray.tasks.loading import load_task
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "performance"
@@ -101,3 +103,54 @@ def test_the_store_alone_counts_every_trial(script, monkeypatch):
     assert min(cost.cpu_s) > 0 and cost.files > 0 and cost.bytes > 0 and cost.replay_s > 0
     with pytest.raises(ValueError, match="at least 200"):
         store_alone.store_alone(199)
+
+
+# ---- many clients ----------------------------------------------------------------------------------------------------
+
+
+def history(begun: float, ended: float) -> list[tuple[str, float]]:
+    return [("queued", 0.0), ("running", begun), ("finished", ended)]
+
+
+def test_a_fair_queue(script):
+    found = script("load").order([history(i, i + 2.0) for i in range(5)])
+    assert found == {
+        "overtaken": 0,
+        "of_pairs": 10,
+        "most_places": 0,
+        "share": pytest.approx(1.0),
+        "slowest_over_median": pytest.approx(1.0),
+    }
+
+
+def test_a_queue_that_is_jumped_and_a_search_that_starves(script):
+    jumped = script("load").order([history(3, 4), history(1, 2), history(2, 3)])
+    assert (jumped["overtaken"], jumped["of_pairs"], jumped["most_places"]) == (2, 3, 2)
+    starved = script("load").order([history(i, i + 1.0) for i in range(3)] + [history(3, 13.0)])
+    assert starved["share"] == pytest.approx(13**2 / (4 * 103))
+    assert starved["slowest_over_median"] == pytest.approx(10.0)
+
+
+def test_a_store_with_a_past_is_listed(script, tmp_path):
+    load = script("load")
+    task = script("made_task").make_task(tmp_path / "task", [0.0])
+    load.fill(tmp_path / "store", 30, task)
+    frame = list_searches(tmp_path / "store")
+    assert len(frame) == 30 and set(frame["state"]) == {"finished"} and set(frame["summary_completed"]) == {20}
+    assert stored_card(tmp_path / "store", frame["search_id"].iloc[-1])["spec"]["budget"]["trials"] == 20
+    assert len(load.listings(tmp_path / "store", 3)) == 3
+    again = load.histories(tmp_path / "store", set(frame["search_id"][:2]))
+    assert [[state for state, _ in one] for one in again] == [["queued", "running", "finished"]] * 2
+
+
+def test_every_target_counts(script, capsys):
+    load = script("load")
+    found = load.Rush([0.1] * 4, [0.1], [], ["a", "b"])
+    fair = {"overtaken": 0, "of_pairs": 1, "most_places": 0, "share": 0.95, "slowest_over_median": 1.1}
+    assert load.report(found, fair, [0.1] * 10, 3.0)
+    assert not load.report(found, {**fair, "overtaken": 1}, [0.1] * 10, 3.0)
+    assert not load.report(found, {**fair, "share": 0.5}, [0.1] * 10, 3.0)
+    assert not load.report(found, fair, [0.1] * 9 + [0.9], 3.0)
+    found.errors.append("submit 3: ServiceError")
+    assert not load.report(found, fair, [0.1] * 10, 3.0)
+    assert capsys.readouterr().out.count("MISSED") == 4

@@ -328,8 +328,9 @@ def trainable(config: dict[str, Any]) -> None:
 @pytest.mark.slow
 def test_a_real_run(ray_cluster: str, tmp_path: Path):
     searcher = make(seed=3)
+    few_at_once = tune.with_resources(trainable, {"cpu": 6})  # every process that trains imports everything first
     tuner = tune.Tuner(
-        trainable,
+        few_at_once,
         param_space={"offset": 10.0},
         tune_config=tune.TuneConfig(
             search_alg=searcher, num_samples=8, metric="val_accuracy", mode="max", reuse_actors=True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from xnas_ray import messages as m
@@ -266,6 +268,27 @@ def test_a_node_that_is_gone_takes_its_workers_with_it() -> None:
     world.send(m.NodeJoined, "n", 2.0, 0.0)
     world.run(1.0)
     assert [d.attempt for d in world.dispatches()] == [(1, 0), (1, 0), (1, 1), (1, 1)]
+
+
+@pytest.mark.parametrize("first", ["node", "worker"])
+def test_a_draining_node_that_goes_early_costs_its_trials_nothing(first) -> None:
+    world = World(NO_LEASE, by_hand=(m.Dispatch,)).start(cpus=1, a=m.SearchConfig(trials=1))
+    world.send(m.NodeDraining, "n")
+    for attempt in range(8):  # more often than a node may die under a trial
+        if first == "worker":
+            world.send(m.WorkerGone, world.dispatches()[-1].worker_id, "gone", FailureKind.NODE_DIED)
+        world.send(m.NodeLeft, f"n{attempt}" if attempt else "n")
+        world.send(m.NodeJoined, f"n{attempt + 1}", 1.0, 0.0)
+        world.run(world.now_s + 1)
+        world.send(m.NodeDraining, f"n{attempt + 1}")
+    assert [c.failure for c in world.of(m.LogTrial) if c.state == "requeued"] == [FailureKind.PREEMPTED] * 8
+    assert world.dispatches()[-1].attempt == (1, 8) and not world.of(m.WriteTerminal)
+
+
+def test_what_searches_could_use_is_told() -> None:
+    world = World(NO_LEASE, by_hand=(m.Dispatch,))
+    world.start(cpus=1, a=m.SearchConfig(trials=5, cpus=2.0), b=m.SearchConfig(max_workers=3), c=m.SearchConfig(gpus=1))
+    assert world.scheduler.demand() == {(2.0, 0.0): 5, (1.0, 0.0): 3, (1.0, 1): math.inf}
 
 
 @pytest.mark.parametrize(

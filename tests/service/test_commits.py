@@ -13,8 +13,10 @@ from xnas_ray.errors import StoreFullError
 from xnas_ray.service import commits as module
 from xnas_ray.service.commits import Commits
 from xnas_ray.store.ids import new_search_id
-from xnas_ray.store.reader import load_log
-from xnas_ray.store.rows import LogRow
+from xnas_ray.store.layout import Layout
+from xnas_ray.store.parts import list_parts
+from xnas_ray.store.reader import load_log, search_rows
+from xnas_ray.store.rows import LogRow, SearchRow
 from xnas_ray.store.writer import StoreWriter
 
 SEARCH = new_search_id(1_700_000_000)
@@ -30,6 +32,10 @@ def row(writer: StoreWriter, trial: int) -> LogRow:
         at=1.0,
         attempt=(1, 0),
     )
+
+
+def transition(writer: StoreWriter) -> SearchRow:
+    return SearchRow(search_id=SEARCH, epoch=writer.epoch, seq=writer.next_seq(), at=1.0, state="running")
 
 
 def play(root: Path, scene: Callable[[Commits, dict[str, list[str]]], Awaitable[None]], **settings: Any) -> Any:
@@ -145,3 +151,23 @@ def test_an_ended_search_is_merged_into_one_part_at_the_close(root) -> None:
     assert list(load_log(root, SEARCH)["trial"]) == list(range(5))
     merged = list((root / "log" / f"search_id={SEARCH}").glob("part-1-*"))
     assert len(merged) == 1
+
+
+def test_searches_and_ended_searches_are_compacted_and_cleared(root, monkeypatch) -> None:
+    """Transitions do not pile up for the next listing, and merged parts go when nobody reads them any more."""
+    monkeypatch.setattr("xnas_ray.store.compaction.FAN_IN", 3)
+    for place in ("xnas_ray.store.compaction", "xnas_ray.service.commits"):
+        monkeypatch.setattr(f"{place}.KEEP_S", 0.0)
+    folders = {"searches": root / "searches", "log": root / "log" / f"search_id={SEARCH}"}
+
+    async def scene(one: Commits, heard: dict[str, list[str]]) -> None:
+        for trial in range(4):
+            one.append([row(one.writer, trial), transition(one.writer)])
+            await one.flush()
+        one.finish(SEARCH)
+        while any(len(list_parts(folder)) > 2 for folder in folders.values()) or len(list_parts(folders["log"])) > 1:
+            await asyncio.sleep(0.01)
+
+    play(root, scene, interval_s=0.0, compact_every_s=0.05)
+    assert load_log(root, SEARCH)["trial"].tolist() == [0, 1, 2, 3]
+    assert len(search_rows(Layout(root))[SEARCH]) == 4

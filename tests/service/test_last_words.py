@@ -6,6 +6,7 @@ The head's loop, its hosts' lines and its commits are the real ones; the host pr
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,10 @@ from xnas_ray.service.status import live_status
 from xnas_ray.spec import SearchSpec
 from xnas_ray.store.ids import new_search_id
 from xnas_ray.store.layout import Layout
-from xnas_ray.store.reader import list_searches, load_explanations
+from xnas_ray.store.reader import list_searches, load_explanations, search_rows
 from xnas_ray.store.replay import replay
 from xnas_ray.store.reuse import ReuseIndex
-from xnas_ray.store.rows import NEVER_TOLD
+from xnas_ray.store.rows import NEVER_TOLD, SearchRow
 from xnas_ray.store.writer import StoreWriter
 
 SEARCH = new_search_id(1_700_000_000)
@@ -393,3 +394,52 @@ def test_a_search_that_is_extended_meanwhile_goes_on_and_explains_at_its_end(roo
 
     play(root, scene, explain)
     assert told(root) == [0, 1, 2, 3, 4]
+
+
+class HeldCommit:
+    """Holds every commit from the moment on in which a search's last row is appended, until it is let go.
+
+    Appending and committing exclude each other: no commit that has begun before can take that row along.
+    """
+
+    def __init__(self, writer: StoreWriter) -> None:
+        self.appended = False
+        self.let_go = threading.Event()
+        self._turn = threading.Lock()
+        self._append, self._commit = writer.append, writer.commit
+        writer.append, writer.commit = self.append, self.commit  # type: ignore[method-assign]
+
+    def append(self, rows: Any) -> None:
+        with self._turn:
+            self._append(rows)
+            if isinstance(rows, SearchRow) and rows.state == "finished":
+                self.appended = True
+
+    def commit(self) -> int:
+        with self._turn:
+            if not self.appended:
+                return self._commit()
+        assert self.let_go.wait(20)
+        return self._commit()
+
+
+def test_an_extension_between_the_end_of_a_search_and_its_commit_keeps_the_search(root):
+    """The row that says ``finished`` becomes durable although the search goes on: it must not be forgotten then."""
+
+    async def scene(service: Service) -> None:
+        held = HeldCommit(service.writer)
+        service.submit()
+        await until(lambda: held.appended)
+        assert service.stored()["state"] != "finished" and service.engine.finishing == set()
+        service.engine.request(lambda now: m.ExtendRequested(now, SEARCH, 5, None, None))
+        service.engine.books[SEARCH].extend({"trials": 5})
+        service.engine.post(m.Tick)
+        held.let_go.set()
+        stored = await service.ended()
+        assert stored["state"] == "finished" and stored["summary_completed"] == 5
+        assert service.launcher.log.count("explain") == 2
+
+    play(root, scene)
+    assert told(root) == [0, 1, 2, 3, 4]
+    rows = search_rows(Layout(root))[SEARCH]
+    assert [row["state"] for row in rows].count("finished") == 2, "both ends are on record, the second one counts"

@@ -44,3 +44,10 @@ def test_only_our_logger_gets_a_handler_and_only_one() -> None:
         assert logging.getLogger().handlers == root
     finally:
         ours.handlers, ours.level = before, level
+
+
+def test_a_line_names_its_process_and_is_bounded() -> None:
+    record = logging.LogRecord("xnas_ray.x", logging.INFO, "f", 1, "\x1b\u202e" * 10**5, (), None)
+    text = JsonLines("w1-3").format(record)
+    assert json.loads(text)["process"] == "w1-3"
+    assert len(json.loads(text)["message"]) == 8000 and text.isascii() and text.isprintable()

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
-from hypothesis import given
+import itertools
+
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xnas_ray.service.ranking import dominates, non_dominated, signed_objectives
+from xnas_ray.service.ranking import SCALE_MARGIN, DominatedVolume, dominates, non_dominated, signed_objectives
 
 POINTS = st.lists(st.tuples(*[st.integers(0, 4).map(float)] * 3), max_size=25)
 
@@ -22,3 +25,56 @@ def test_equal_points_stay_together():
 def test_signs():
     objectives = [{"name": "a", "maximize": True}, {"name": "b", "maximize": False}]
     assert signed_objectives({"a": 1.0, "b": 2.0, "c": 3.0}, objectives) == (1.0, -2.0)
+
+
+# ---- hypervolume ----------------------------------------------------------------------------------------------------
+
+
+def _counted(points, grid=60):
+    """The same volume, counted on a grid: two objectives, the box of the first ten points being 1."""
+    first = points[:10]
+    low, high = [min(p[i] for p in first) for i in (0, 1)], [max(p[i] for p in first) for i in (0, 1)]
+    extent = [max(high[i] - low[i], 0) or 1.0 for i in (0, 1)]
+    scaled = [tuple((p[i] - high[i]) / extent[i] + 1 for i in (0, 1)) for p in points]  # the box is (0, 1)
+    top = [max(p[i] for p in scaled) for i in (0, 1)]
+    step = [(t + SCALE_MARGIN) / grid for t in top]
+    if min(step) <= 0:
+        return 0.0
+    cells = [
+        any(p[0] >= (i + 0.5) * step[0] - SCALE_MARGIN and p[1] >= (j + 0.5) * step[1] - SCALE_MARGIN for p in scaled)
+        for i in range(grid)
+        for j in range(grid)
+    ]
+    return sum(cells) * step[0] * step[1]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=10, max_size=25))
+def test_the_volume_is_that_of_the_dominated_cells(points):
+    volume = DominatedVolume()
+    for point in points:
+        volume.add((float(point[0]), float(point[1])))
+    assert volume.value() == pytest.approx(_counted(points), abs=0.12)
+
+
+@given(st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5), st.floats(-5, 5)), min_size=10, max_size=30))
+def test_the_volume_never_shrinks_and_is_read_back_the_same(points):
+    volume, seen = DominatedVolume(), []
+    for number, point in enumerate(points):
+        assert (volume.value() is None) == (number < 10)
+        volume.add(point)
+        seen.append(volume.value())
+    assert all(b >= a * (1 - 1e-9) for a, b in itertools.pairwise(seen[9:]))
+    again = DominatedVolume()
+    for point in points:
+        again.add(point)
+    assert again.value() == pytest.approx(seen[-1])
+
+
+def test_the_best_corner_of_the_first_points_dominates_the_whole_box():
+    volume = DominatedVolume()
+    for x in range(9):
+        volume.add((float(x), float(8 - x)))
+    assert volume.value() is None
+    volume.add((8.0, 8.0))
+    assert volume.value() == pytest.approx(1.1**2)

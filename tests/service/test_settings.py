@@ -29,6 +29,10 @@ def test_the_profile_that_ships_gives_the_defaults() -> None:
         ("[worker]\nthread = 3", "Did you mean 'threads'"),
         ("[head]\nhosts = 'two'", "hosts: must be a number"),
         ("[scheduler]\nbackoff_s = [1, -2]", "backoff_s: must be a number"),
+        ("[head]\nhttp_port = 65536", "http_port: must be from 0 to 65535"),
+        ("[head]\nhttp_port = 80.5", "http_port: must be from 0"),
+        ("[head]\nhttp_host = 3", "http_host: must be a host name"),
+        ('[head]\nhttp_host = "a\\u0000b"', "http_host: must be a host name"),
         ("[head", "cannot read the profile"),
     ],
 )
@@ -42,3 +46,10 @@ def test_a_mistake_names_the_key(tmp_path, text, message) -> None:
 def test_a_missing_profile_is_an_error(tmp_path) -> None:
     with pytest.raises(SpecError, match="cannot read"):
         HeadSettings.from_toml(tmp_path / "none.toml")
+
+
+def test_where_the_http_api_listens(tmp_path) -> None:
+    path = tmp_path / "profile.toml"
+    path.write_text('[head]\nhttp_host = "0.0.0.0"\nhttp_port = 8123')
+    assert (HeadSettings.from_toml(path).http_host, HeadSettings.from_toml(path).http_port) == ("0.0.0.0", 8123)
+    assert HeadSettings.from_toml(LOCAL).http_host is None

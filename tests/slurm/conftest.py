@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -37,7 +38,15 @@ if sys.argv[1:3] == ["show", "hostnames"]:
 elif sys.argv[1:3] == ["show", "node"]:
     print("NodeName=x Arch=x86_64 NodeAddr=127.0.0.1 NodeHostName=x")
 elif sys.argv[1:3] == ["show", "job"]:
-    print("JobId=1 PreemptTime=" + state("preempted", "None") + " X=1")
+    known = state("job-" + sys.argv[-1], "RUNNING")
+    if known == "forgotten":
+        sys.exit("slurm_load_jobs error: Invalid job id specified")
+    if known == "silent":
+        sys.exit("slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
+    times = f"EndTime={state('end', 'Unknown')} PreemptTime={state('preempted', 'None')} X=1"
+    for line in known.split():
+        number, _, found = line.rpartition(":")
+        print(f"JobId={number or sys.argv[-1]} JobName=x JobState={found} Reason=None {times}")
 """
 SRUN = """
 command = sys.argv[1:]
@@ -60,16 +69,19 @@ if "--head" in sys.argv:
     server = socket.create_server((option("--node-ip-address"), int(option("--port"))))
 elif state("worker_fails"):
     sys.exit("no worker today")
-while True:
+while not state("drained"):
     time.sleep(0.1)
+sys.exit(1)
 """
 PYTHON = """
 import signal, time
 if "endpoint" in sys.argv:
     if state("no_service"):
         sys.exit(2)
-    print("127.0.0.1:6379\\n" + os.environ["FAKES"] + "/token")
+    print(state("address") + "\\n" + os.environ["FAKES"] + "/token")
     sys.exit(0)
+if "leave" in sys.argv:
+    sys.exit(1 if state("no_drain") else 0)
 stop = []
 if not state("deaf"):
     signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
@@ -91,7 +103,13 @@ class Stage:
     folder: Path
     root: Path
     temporary: Path
+    listener: socket.socket
     running: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        """Where workers find the service."""
+        return (self.folder / "address").read_text()
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -162,8 +180,10 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         path.write_text(f"#!{sys.executable} -S\n" + textwrap.dedent(RECORDER + text))
         path.chmod(0o755)
     temporary = Path(tempfile.mkdtemp(prefix="xs-", dir="/tmp"))
-    found = Stage(folder, tmp_path / "store", temporary)
-    yield found
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        (folder / "address").write_text(f"127.0.0.1:{listener.getsockname()[1]}")
+        found = Stage(folder, tmp_path / "store", temporary, listener)
+        yield found
     for job in found.running:
         if job.poll() is None:
             os.killpg(job.pid, signal.SIGKILL)

@@ -113,6 +113,16 @@ def test_a_script_wins_over_variables_that_would_win_over_it(slurm):
     assert found.split() == ["SBATCH_ACCOUNT=b"]
 
 
+def test_a_job_that_submits_another_does_not_pass_itself_on(slurm):
+    (slurm.folder / "sbatch").write_text("#!/bin/sh\nenv | sort | tr '\n' ' '\n")
+    given = {"SLURM_CONF": "/c", "SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "1", "SLURMD_NODENAME": "a"}
+    given |= {"SRUN_CPUS_PER_TASK": "1", "RAY_AUTH_MODE": "token", "SBATCH_QOS": "q", "HOME": "/h"}
+    found = jobs.submit("#!/bin/bash\n", environment={**given, "PATH": os.environ["PATH"]}).split()
+    assert {text.partition("=")[0] for text in found} - {"PWD", "SHLVL", "_", "OLDPWD"} == {
+        *("HOME", "PATH", "SBATCH_QOS", "SLURM_CONF")
+    }
+
+
 def test_a_job_that_is_refused(slurm):
     slurm.answer(sbatch=["", "sbatch: error: invalid partition specified: nope\nsbatch: error: Batch job\n", 1])
     with pytest.raises(SlurmError, match="refuses the job: invalid partition specified: nope"):

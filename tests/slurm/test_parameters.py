@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xnas_ray.errors import SpecError
+from xnas_ray.slurm.elastic import ElasticPolicy
 from xnas_ray.slurm.parameters import SlurmParameters, describe, directive, resolve_parameters
 
 PROFILE = Path(__file__).parents[2] / "cluster" / "slurm.toml"
@@ -128,6 +129,24 @@ def test_names_and_kinds(flags, environment, text):
 def test_profiles(profile, text, message):
     with pytest.raises(SpecError, match=message):
         resolved(profile=profile(text))
+
+
+def test_a_policy_stands_beside_the_parameters(profile):
+    found = resolved(profile=profile("[slurm]\nnodes = 2\n[slurm.elastic]\nmin = 2\nmax = 6\n"))
+    assert found.elastic == ElasticPolicy(min=2, max=6) and found.parameters.nodes == 2
+    assert found.rows()[-1][:2] == ("elastic", "min = 2, max = 6, patience_s = 300, grow_s = 10, every_s = 30")
+    assert resolved().elastic is None and resolved().rows()[-1][0] == "stagger_s"
+    with pytest.raises(SpecError, match="patience_s"):
+        resolved(profile=profile("[slurm.elastic]\nmax = 6\npatience = 3\n"))
+    with pytest.raises(SpecError, match=r"slurm\.elastic"):
+        resolved(environment={"XNAS_SLURM_ELASTIC": "3"})
+
+
+def test_the_policy_of_the_shipped_profile_says_the_defaults(profile):
+    lines = [line.removeprefix("# ") for line in PROFILE.read_text().splitlines()]
+    table = lines[lines.index("[slurm.elastic]") :]
+    text = "\n".join(table[: table.index("")])
+    assert resolved(profile=profile(text)).elastic == ElasticPolicy(max=16)
 
 
 def test_a_profile_that_is_missing():

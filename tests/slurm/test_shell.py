@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import stat
 import subprocess
+import time
 
+import psutil
 import pytest
 
 from xnas_ray.commands.doctor import RAY_SETTINGS
+from xnas_ray.slurm.lifetimes import Lifetimes
 from xnas_ray.slurm.script import SearchJob, search_script, service_script, worker_script
 
 HOSTILE = 'it\'s; touch evil $(touch evil) `touch evil` "${HOME}" # *? [a-z] ~ !! %j ümlaut 中 -rf --'
@@ -20,6 +24,16 @@ def descendants(pattern: str) -> list[str]:
     """Processes whose command line contains a text."""
     found = subprocess.run(["pgrep", "-af", pattern], capture_output=True, text=True, check=False).stdout
     return [line for line in found.splitlines() if "pgrep" not in line]
+
+
+def processes(job, *words: str) -> list[psutil.Process]:
+    """Those of a job whose command lines have these words."""
+    found = []
+    for process in psutil.Process(job.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+            if set(words) <= set(process.cmdline()):
+                found.append(process)
+    return found
 
 
 def ended(stage, job, code: int = 0) -> str:
@@ -102,7 +116,7 @@ def test_a_service_comes_up_and_is_stopped_cleanly(stage):
     assert (stage.folder / "stopped").exists() and "over: cancelled" in output
     assert not [call for call in stage.calls("scontrol") if call[1] == "requeue"]
     assert not token.exists() and not (folder / "ends").exists()
-    assert (folder / "ray/session_1/logs/raylet.err").read_text() == "said something"
+    assert (folder / "ray/0/session_1/logs/raylet.err").read_text() == "said something"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700, "the umask holds"
 
 
@@ -136,6 +150,24 @@ def test_a_folder_of_somebody_else_is_refused(stage, tmp_path):
     strange.symlink_to(elsewhere)
     output = ended(stage, stage.start(service_script(stage.given(), stage.place())), code=1)
     assert "is not ours" in output and not any(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize(("before", "again"), [(0, True), (2, True), (3, False)])
+def test_a_head_that_is_lost_has_the_job_queued_again(stage, before, again):
+    folder = stage.root / "slurm/77"
+    folder.mkdir(parents=True)
+    (folder / "ends").write_text("".join(f"{start} lost\n" for start in range(before)))
+    script = service_script(stage.given(), stage.place())
+    job = stage.start(script, SLURM_RESTART_COUNT=str(before))
+    stage.until_working()
+    (head,) = processes(job, str(stage.folder / "ray"), "--head")
+    step = head.parent()
+    head.kill()
+    stage.until(lambda: not step.is_running())
+    os.kill(int((stage.folder / "working").read_text()), signal.SIGKILL)  # a client of nothing fails
+    output = ended(stage, job, code=0 if again else 137)
+    assert "over: lost" in output and bool(requeued(stage)) is again
+    assert ("Ray's head was lost 4 times" in output) is not again
 
 
 @pytest.mark.parametrize("code", [0, 1])
@@ -217,11 +249,16 @@ def test_a_worker_joins_and_leaves(stage):
     job = stage.start(worker_script(stage.given(gpus_per_node=1), place, count=4), **variables)
     stage.until(lambda: stage.calls("ray"))
     (call,) = stage.calls("ray")
-    assert "--address=127.0.0.1:6379" in call and "--num-gpus=1" in call and "--labels=slurm_node=alpha" in call
+    assert (
+        f"--address={stage.address}" in call
+        and "--num-gpus=1" in call
+        and "--labels=slurm_node=alpha,slurm_job=77" in call
+    )
     stage.until((stage.temporary / "xr77/0/session_1/logs/raylet.err").exists)
+    stage.set("drained")
     os.kill(job.pid, signal.SIGTERM)
-    assert "joining the service at 127.0.0.1:6379" in ended(stage, job)
-    assert (stage.root / "slurm/70_3/ray/session_1/logs/raylet.err").exists() and not requeued(stage)
+    assert f"joining the service at {stage.address}" in ended(stage, job)
+    assert (stage.root / "slurm/70_3/ray/0/session_1/logs/raylet.err").exists() and not requeued(stage)
 
 
 def test_a_worker_joins_the_next_service(stage):
@@ -244,15 +281,109 @@ def test_a_worker_without_a_service_ends(stage):
     assert "there is no service to join" in ended(stage, stage.start(worker_script(stage.given(), stage.place())))
 
 
-def test_worker_jobs_end_one_before_the_other(stage):
-    job = stage.start(worker_script(stage.given(stagger_s=100), stage.place()), SLURM_ARRAY_TASK_ID="2")
-    stage.until(lambda: stage.calls("ray"))
-    lives = subprocess.run(
-        ["pgrep", "-f", "timeout --signal=TERM --kill-after=40 33[0-9][0-9]"],
+@pytest.mark.parametrize("task", [0, 2, 3])
+def test_the_shell_reckons_lifetimes_as_python_does(stage, task):
+    parameters = stage.given(stagger_s=1001)
+    script = worker_script(parameters, stage.place(), count=4)
+    lines = [line for line in script.splitlines() if "longest_s" in line or line.startswith("spacing_ms=")]
+    shown = subprocess.run(
+        ["bash", "-c", "\n".join([*lines, 'printf %s "$life_s"'])],
+        env={"SLURM_ARRAY_TASK_ID": str(task)},
         capture_output=True,
         text=True,
-        check=False,
-    )
+        check=True,
+    ).stdout
+    assert int(shown) == Lifetimes.of(parameters, 4).seconds(task) < 3590 or task == 0
+
+
+def leaves(stage) -> list[list[str]]:
+    """Requests to drain a node."""
+    return [call[4:] for call in stage.calls("python") if "leave" in call]
+
+
+@pytest.mark.parametrize(
+    ("end", "within"),
+    [("Unknown", 23), ("2099-01-01T00:00:00", 23), ("2020-01-01T00:00:00", 1)],
+)
+def test_a_leaving_worker_drains_first(stage, end, within):
+    stage.set("end", end)
+    job = stage.start(worker_script(stage.given(drain_s=8), stage.place()))
+    stage.until(lambda: stage.calls("ray"))
+    began = time.time()
+    os.kill(job.pid, signal.SIGUSR2)
+    stage.until(lambda: leaves(stage))
+    stage.set("drained")  # the raylet ends by itself when the node is empty
+    output = ended(stage, job)
+    (request,) = leaves(stage)
+    assert request[:5] == ["--address", stage.address, "--job", "77", "--until"]
+    assert 0 <= began + within + 30 - int(request[5]) <= 31, "the deadline, not the time that is left when Python is up"
+    assert f"this node leaves within {within} s" in output and requeued(stage)
+    assert not (stage.temporary / "xr77").exists()
+
+
+def test_a_worker_whose_time_is_over_leaves_and_is_queued_again(stage):
+    script = worker_script(stage.given(drain_s=0), stage.place()).replace("longest_s=3590", "longest_s=2")
+    (stage.root / "slurm/77").mkdir(parents=True)
+    (stage.root / "slurm/77/leaving").touch()
+    job = stage.start(script)
+    stage.until(lambda: leaves(stage))
+    stage.set("drained")
+    assert "over: timeout" in ended(stage, job) and requeued(stage)
+    assert (stage.root / "slurm/77/ends").read_text() == "0 timeout\n"
+    assert not (stage.root / "slurm/77/leaving").exists(), "it had come back"
+
+
+@pytest.mark.parametrize("problem", ["no_drain", "no_listener"])
+def test_a_node_that_cannot_drain_ends_at_once(stage, problem):
+    stage.set("no_drain") if problem == "no_drain" else stage.listener.close()
+    job = stage.start(worker_script(stage.given(drain_s=1000), stage.place()))
+    stage.until(lambda: stage.calls("ray"))
+    os.kill(job.pid, signal.SIGTERM)
+    assert "over: cancelled" in ended(stage, job)
+
+
+# ---- what is left on a node ------------------------------------------------------------------------------------------
+
+
+def test_a_step_removes_what_it_made_also_when_it_is_cancelled(stage):
+    job = stage.start(service_script(stage.given(), stage.place()))
+    stage.until_working()
+    stage.until((stage.temporary / "xr77/1/session_1/logs/raylet.err").exists)
+    os.killpg(job.pid, signal.SIGTERM)  # scancel: every process of every step
+    ended(stage, job)
+    assert not any(stage.temporary.iterdir())
+    assert (stage.root / "slurm/77/ray/1/session_1/logs/raylet.err").exists()
+
+
+def test_a_step_ends_what_a_killed_one_left(stage):
+    job = stage.start(service_script(stage.given(), stage.place()))
+    stage.until_working()
+    stage.until((stage.temporary / "xr77/1/session_1/logs/raylet.err").exists)
+    (step,) = processes(job, str(stage.temporary / "xr77"), "1")
+    (ray,) = step.children()
+    step.kill()
+    stage.until(lambda: not ray.is_running())
+    stage.until(lambda: len(stage.calls("ray")) == 4)
+    assert (stage.root / "slurm/77/ray/1/session_1/logs/raylet.err").exists(), "why it was killed may stand there"
     os.kill(job.pid, signal.SIGTERM)
     ended(stage, job)
-    assert lives.stdout.strip(), "3600 s less 10 for the signal and two times 100"
+
+
+def test_a_step_removes_what_jobs_that_are_gone_left(stage, tmp_path):
+    """Only folders of ours whose job Slurm has done with; whatever still runs there ends too."""
+    states = {"1": "COMPLETED", "2": "RUNNING", "3": "forgotten", "4": "silent", "5": "PENDING", "6": "COMPLETING"}
+    states |= {"7": "7:RUNNING 8:COMPLETED", "9": "7:RUNNING 9:CANCELLED", "x": "forgotten", "10": "forgotten"}
+    for number, state in states.items():
+        stage.set(f"job-{number}", state)
+        folder = stage.temporary / f"xr{number}" / "0"
+        folder.mkdir(parents=True)
+        (folder / "socket").touch()
+    elsewhere = tmp_path / "elsewhere"
+    (stage.temporary / "xr10").rename(elsewhere)
+    (stage.temporary / "xr10").symlink_to(elsewhere)
+    with subprocess.Popen(["sleep", "60"], env={"XNAS_PLACE": str(stage.temporary / "xr3/0")}) as left:
+        stage.set("result", "0")
+        ended(stage, stage.start(service_script(stage.given(), stage.place())))
+        assert left.wait(timeout=10) == -signal.SIGKILL
+    assert {path.name for path in stage.temporary.iterdir()} == {f"xr{n}" for n in ("2", "4", "5", "6", "7", "x", "10")}
+    assert (elsewhere / "0/socket").exists()

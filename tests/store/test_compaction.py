@@ -8,6 +8,7 @@ import pytest
 from xnas_ray.store import load_trials
 from xnas_ray.store.compaction import FAN_IN, KEEP_S
 from xnas_ray.store.parts import PartFile, list_parts
+from xnas_ray.store.reader import list_searches
 from xnas_ray.store.writer import StoreWriter
 
 
@@ -114,3 +115,19 @@ def test_a_damaged_part_stops_only_its_folder(make: SimpleNamespace, tmp_path: P
         damaged.write_bytes(b"PAR1")
         report = writer.compact(now=make.now_s, whole=True)
         assert report.written == 1 and len(report.problems) == 1 and str(damaged) in report.problems[0]
+
+
+def test_the_table_of_searches_is_compacted_alone(make: SimpleNamespace, tmp_path: Path) -> None:
+    """Every listing reads it, and each transition is a part."""
+    with StoreWriter.open(tmp_path) as writer:
+        for n in range(2 * FAN_IN):
+            writer.append([make.submitted(writer, search=n), make.trial(writer, n)])
+            writer.commit()
+        before = list_searches(tmp_path)
+        report = writer.compact_searches(now=make.now_s)
+        assert (report.merged, report.written) == (2 * FAN_IN, 1)
+        assert levels(tmp_path / "searches") == [0] * 2 * FAN_IN + [1]
+        assert levels(folder_of(tmp_path, make)) == [0] * 2 * FAN_IN
+        assert list_searches(tmp_path).equals(before) and len(before) == 2 * FAN_IN
+        assert writer.compact_searches(now=make.now_s + KEEP_S).deleted == 2 * FAN_IN
+        assert list_searches(tmp_path).equals(before)

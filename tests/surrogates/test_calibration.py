@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from xnas_ray.surrogates.calibration import coverage, interval_factor, nlpd
+from xnas_ray.surrogates.calibration import coverage, interval_factor, nlpd, spearman
 
 
 def test_nlpd_is_the_mean_density():
@@ -21,6 +21,12 @@ def test_intervals_are_stretched_to_cover_what_they_say(spread: float, factor: f
     found = interval_factor(y, mean, variance)
     assert found == pytest.approx(factor, rel=0.03)
     assert coverage(y, mean, found**2 * variance) == pytest.approx(0.9, abs=0.005)
+
+
+def test_rank_correlation_is_that_of_ranks():
+    assert spearman(np.array([1.0, 2.0, 30.0, 4.0]), np.array([0.1, 0.2, 0.4, 0.3])) == pytest.approx(1.0)
+    assert spearman(np.array([3.0, 1.0, 2.0]), np.array([1.0, 2.0, 3.0])) == pytest.approx(-0.5)
+    assert np.isnan(spearman(np.ones(3), np.arange(3.0))) and np.isnan(spearman(np.arange(3.0), np.ones(3)))
 
 
 def test_few_targets_tell_nothing():

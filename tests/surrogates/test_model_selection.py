@@ -37,6 +37,13 @@ def test_the_part_that_made_the_targets_is_found(share: float):
     assert abs(found[0].settings.wl_share - share) <= 0.25
 
 
+def test_blocks_that_are_there_are_used():
+    encodings, points = drawn(CELLS, 40)
+    y, made = planted(encodings, points, KernelSettings(), 0.1), Blocks(encodings, points, points)
+    for grid in (KernelGrid(), KernelGrid(max_points=25)):
+        assert select(encodings, points, y, grid, blocks=made) == select(encodings, points, y, grid)
+
+
 def test_the_noise_is_found():
     encodings, points = drawn(CELLS, 200)
     quiet, loud = (planted(encodings, points, KernelSettings(), noise) for noise in (0.01, 1.0))

@@ -207,6 +207,8 @@ def test_blocks_of_the_gram(dags):
     rows, columns = np.array([5, 399, 5, 0]), np.arange(100, 300)
     assert np.array_equal(features.gram(rows, columns, 3, "cell"), whole[np.ix_(rows, columns)])
     assert np.array_equal(features.gram(columns, rows, 3, "cell"), whole[np.ix_(columns, rows)])
+    backwards = np.arange(400)[::-1]
+    assert np.array_equal(features.gram(backwards, rows, 3, "cell"), whole[np.ix_(backwards, rows)])
     assert np.array_equal(features.squared_norms(rows, 3, "cell"), np.diag(whole)[rows])
     assert features.gram([], rows, 3, "cell").shape == (0, 4)
     assert features.gram(rows, [], 3, "cell").shape == (4, 0)

@@ -9,96 +9,31 @@ controller hosts, heads and nodes; it prints one JSON line for every kill, and t
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import random
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-import psutil
+from battlefield import TASKS, Battlefield, prepare, say, status
 
-NODES = 3
-CPUS = 2
-HEALTH = {
-    "health_check_initial_delay_ms": 0,
-    "health_check_period_ms": 500,
-    "health_check_timeout_ms": 1000,
-    "health_check_failure_threshold": 2,
-}
 PACE = "2"  # so slow that the trials outlast the kills
-NAMES = {"worker": "ray::WorkerActor", "host": "ray::ControllerHost", "head": "ray::Head"}
-
-
-def say(**facts: Any) -> None:
-    """One line for the test."""
-    print(json.dumps(facts), flush=True)
-
-
-def actors(kind: str) -> list[psutil.Process]:
-    """Processes of one kind of actor in this driver's cluster."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if " ".join(process.cmdline()).startswith(NAMES[kind]):
-                found.append(process)
-    return sorted(found, key=lambda p: p.pid)
-
-
-class Battlefield:
-    """The cluster and the ways to hurt it."""
-
-    def __init__(self, seed: int) -> None:
-        from ray.cluster_utils import Cluster
-
-        self.random = random.Random(seed)
-        arguments = {"num_cpus": 0, "include_dashboard": False, "_system_config": HEALTH}
-        self.cluster = Cluster(initialize_head=True, head_node_args=arguments)
-        self.nodes = [self.cluster.add_node(num_cpus=CPUS) for _ in range(NODES)]
-
-    def strike(self, kind: str) -> bool:
-        """SIGKILL one of a kind; whether there was one."""
-        if kind == "node":
-            victim = self.nodes.pop(self.random.randrange(len(self.nodes)))
-            self.cluster.remove_node(victim, allow_graceful=False)
-            self.nodes.append(self.cluster.add_node(num_cpus=CPUS))
-            return True
-        alive = actors(kind)
-        if not alive:
-            return False
-        with contextlib.suppress(psutil.NoSuchProcess):
-            self.random.choice(alive).kill()
-        return True
-
-
-def status(head: Any, search_id: str) -> dict[str, Any] | None:
-    """The search's status, None while the head is being restarted."""
-    import ray
-    from ray.exceptions import GetTimeoutError, RayActorError
-
-    try:
-        return ray.get(head.status.remote(search_id), timeout=20)[0]
-    except (RayActorError, GetTimeoutError):
-        return None
 
 
 def start(root: Path, seed: int, kills: dict[str, int], trials: int) -> None:
     """See the module."""
-    from xnas_ray.service.bring_up import set_environment, start_head
+    prepare(root)
+    os.environ["STEPS_PACE"] = PACE
+    import ray
+
+    from xnas_ray.service.bring_up import start_head
     from xnas_ray.service.settings import HeadSettings
     from xnas_ray.spec import SearchSpec
     from xnas_ray.tasks.bundle import bundle_task
 
-    set_environment(root)
-    os.environ["STEPS_PACE"] = PACE
-    import ray
-
     field = Battlefield(seed)
-    ray.init(address=field.cluster.address, namespace="xnas", log_to_driver=False, logging_level="ERROR")
     head = start_head(root, HeadSettings(nodes_every_s=0.5))
-    info = bundle_task(Path(__file__).parent / "tasks" / "steps", root)
+    info = bundle_task(TASKS / "steps", root)
     controller = {"name": "regularized_evolution", "params": {"population": 40, "sample": 10}}
     spec = SearchSpec.from_mapping({"task": "steps", "controller": controller, "budget": {"trials": trials}, "seed": 7})
     search_id = ray.get(head.submit.remote(1, spec.to_json(), info.hash, "fault-test"), timeout=120)
@@ -107,9 +42,9 @@ def start(root: Path, seed: int, kills: dict[str, int], trials: int) -> None:
     field.random.shuffle(order)
     while order:
         now = status(head, search_id)
-        done = now["counts"]["completed"] if now else None
-        if done is not None and now["state"] != "running":
-            say(ended_early=now["state"], left=order)
+        done = now[0]["counts"]["completed"] if now else None
+        if now and now[0]["state"] != "running":
+            say(ended_early=now[0]["state"], left=order)
             break
         share = 1 - len(order) / sum(kills.values())
         if done is not None and done >= 10 and done >= 0.6 * trials * share:
@@ -124,6 +59,7 @@ def start(root: Path, seed: int, kills: dict[str, int], trials: int) -> None:
 
 def resume(root: Path, search_id: str) -> None:
     """See the module."""
+    prepare(root)
     import ray
 
     from xnas_ray.service.bring_up import start_head, start_local
@@ -137,7 +73,6 @@ def resume(root: Path, search_id: str) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
     if sys.argv[2] == "start":
         start(Path(sys.argv[1]), int(sys.argv[3]), json.loads(sys.argv[4]), int(sys.argv[5]))
     else:

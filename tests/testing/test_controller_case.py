@@ -67,7 +67,7 @@ class Unseeded(RandomSearch):
     ("kind", "test", "arguments"),
     [
         (Repeating, "test_a_small_space_is_searched_to_its_end", (0,)),
-        (Carrying, "test_replay_equals_the_uninterrupted_search", (0,)),
+        (Carrying, "test_replay_equals_the_uninterrupted_search", ()),
         (OrderBound, "test_adopt_and_tell_of_different_trials_commute", ()),
         (Fragile, "test_failures_are_survived", (3,)),
         (GivingUp, "test_a_small_space_is_searched_to_its_end", (0,)),

@@ -213,7 +213,7 @@ def _explain_trial(
     from xnas_ray.explain.motifs import best_motifs, worst_motifs
     from xnas_ray.explain.occurrences import explain_architecture
 
-    architecture, graphs = _architecture(handle, trial)
+    architecture, graphs = handle.graphs(trial)
     present = explain_architecture(graphs, [*best_motifs(found), *worst_motifs(found)])
     if as_json:
         say_json([_plain(one.motif, one.roots, one.nodes) for one in present])
@@ -227,22 +227,6 @@ def _explain_trial(
 
         figure = cell_figure(cell_info(graphs, found, number, title=f"trial {trial}: {architecture}"))
         _say_files(save_figure(figure, out, f"trial_{trial}"))
-
-
-def _architecture(handle: SearchHandle, trial: int) -> tuple[str, Any]:
-    """A finished trial's architecture as text, and its graphs."""
-    from xnas_ray.errors import StoreError
-    from xnas_ray.service.archive import stored_card, trial_records
-    from xnas_ray.service.resolve import open_search
-
-    root = handle.client.root
-    records = {record["trial"]: record for record in trial_records(root, handle.id)}
-    if trial not in records:
-        raise StoreError(
-            f"search {handle.id} has no finished trial {trial}.", field="trial", got=trial, valid=sorted(records)
-        )
-    space = open_search(root, stored_card(root, handle.id)).space
-    return records[trial]["architecture"], space.graphs(tuple(records[trial]["genotype"]))
 
 
 def _plain(motif: Motif, roots: Sequence[Any], nodes: Sequence[frozenset[Any]]) -> dict[str, Any]:

@@ -75,9 +75,7 @@ def results(
 
 def objectives_of(handle: SearchHandle) -> list[dict[str, Any]]:
     """Objectives of a search: ``name``, ``maximize``, ``unit``."""
-    from xnas_ray.service.archive import stored_card
-
-    return list(stored_card(handle.client.root, handle.id)["objectives"])
+    return list(handle.card()["objectives"])
 
 
 def _format(name: str | None, out: Path | None) -> str:
@@ -243,26 +241,18 @@ def verify_command(search_id: SearchId, root: Root = None, as_json: AsJson = Fal
 
     Exit code 1 when one differs from what was recorded.
     """
-    from xnas_ray.service.verify import verify
-
-    handle = handle_of(root, search_id)
-    found = verify(handle.client.root, handle.id)
-    mismatch = found.mismatch
+    found = handle_of(root, search_id).verify()
+    mismatch = found["mismatch"]
     if as_json:
-        facts = {name: getattr(found, name) for name in ("search_id", "asked", "equal", "tells")}
-        fields = ("trial", "field", "recorded", "derived")
-        say_json({**facts, "mismatch": mismatch and {n: _plain(getattr(mismatch, n)) for n in fields}})
+        say_json(found)
     elif mismatch is None:
-        say(f"{found.equal} proposals derived again from {found.tells} outcomes: all equal")
+        say(f"{found['equal']} proposals derived again from {found['tells']} outcomes: all equal")
     else:
-        say(f"{found.equal} of {found.asked} proposals are equal; trial {mismatch.trial} differs in {mismatch.field}")
-        say(f"  recorded: {mismatch.recorded}\n  derived:  {mismatch.derived}")
+        differs = f"trial {mismatch['trial']} differs in {mismatch['field']}"
+        say(f"{found['equal']} of {found['asked']} proposals are equal; {differs}")
+        say(f"  recorded: {mismatch['recorded']}\n  derived:  {mismatch['derived']}")
     if mismatch is not None:
         raise typer.Exit(1)
-
-
-def _plain(value: object) -> object:
-    return value if isinstance(value, (int, str, tuple, dict)) or value is None else str(value)
 
 
 # ---- gc -------------------------------------------------------------------------------------------------------------
@@ -281,7 +271,7 @@ def gc(
     """
     from xnas_ray.service.leftovers import find_leftovers, remove
 
-    folder = client_of(root).root
+    folder = client_of(root).folder
     found = find_leftovers(folder)
     problems = remove(folder, found) if yes else []
     total = sum(one.bytes for one in found)

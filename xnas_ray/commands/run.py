@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 NOT_FINISHED = 1
+LOOPBACK = "127.0.0.1"
 SHOWN = 5
 MOTIFS_SHOWN = 3
 BUDGETS = ("budget.trials", "budget.gpu_hours", "budget.wall_clock")
@@ -34,6 +35,7 @@ CHANGEABLE = (*BUDGETS, "resources.workers")
         "xnas run spec.toml --set recipe.lr=0.05 --controller.params population=20",
         "xnas run --resume",
         "xnas run --resume 01JD --trials 128",
+        "xnas run spec.toml --dashboard",
     ],
     with_spec=True,
 )
@@ -57,6 +59,12 @@ def run(
     take_over: Annotated[
         bool, typer.Option("--take-over", help="Take the store from a service that seems alive but is not.")
     ] = False,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Start Ray's dashboard and metrics, for this machine alone.")
+    ] = False,
+    dashboard_host: Annotated[
+        str, typer.Option("--dashboard-host", metavar="ADDRESS", help="The same, listening on this address.")
+    ] = "",
     *,
     overrides: dict[str, Any],
 ) -> None:
@@ -77,7 +85,9 @@ def run(
         only=(search_id,) if search_id else (),
         profile=profile,
         take_over=take_over,
+        dashboard_host=dashboard_host or (LOOPBACK if dashboard else ""),
         on_start=lambda: note(f"starting a service on this machine; its store is {store}"),
+        on_dashboard=lambda address: note(dashboard_text(address, store)),
     )
     with Signals() as signals, service as client:
         if search_id is None:
@@ -123,6 +133,25 @@ class Signals:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
+
+
+def dashboard_text(address: str, store: Path) -> str:
+    """How to see a dashboard: here, and through ssh where it listens on this machine alone.
+
+    Args:
+        address: ``host:port``.
+        store: whose token it asks for.
+    """
+    import socket
+
+    from xnas_ray.service.bring_up import TOKEN
+
+    host, _, port = address.rpartition(":")
+    lines = [f"Ray's dashboard: http://{address}/#/actors; it asks for the token in {store / TOKEN}"]
+    if host in (LOOPBACK, "localhost", "[::1]"):
+        there = socket.gethostname()
+        lines.append(f"  from your machine: ssh -N -L 8265:{LOOPBACK}:{port} {there}, then http://localhost:8265")
+    return "\n".join(lines)
 
 
 # ---- which search ---------------------------------------------------------------------------------------------------

@@ -28,13 +28,23 @@ def handle_of(root: Path | None, search_id: str) -> SearchHandle:
     return client_of(root).handle(search_id)
 
 
-@command(examples=["xnas submit spec.toml", "xnas submit spec.toml --trials 200 --priority 3"], with_spec=True)
+@command(
+    examples=[
+        "xnas submit spec.toml",
+        "xnas submit spec.toml --trials 200 --priority 3",
+        "xnas submit spec.toml --spool",
+    ],
+    with_spec=True,
+)
 def submit(
     spec: SpecFile = None,
     root: Root = None,
     key: Annotated[
         str | None, typer.Option("--key", metavar="TEXT", help="Submitting this key again gives the same search.")
     ] = None,
+    spool: Annotated[
+        bool, typer.Option("--spool", help="No service need run: leave it in the store for the next one.")
+    ] = False,
     as_json: AsJson = False,
     *,
     overrides: dict[str, Any],
@@ -42,16 +52,19 @@ def submit(
     """Queue a search at the running service.
 
     Prints the search's id. The task folder travels with it: what is changed there later changes nothing. Precedence
-    of settings: flag, TOML file, problem.py, default.
+    of settings: flag, TOML file, problem.py, default. The service is found through XNAS_ADDRESS or the store.
     """
     from xnas_ray.spec_forms import as_spec
 
     checked = as_spec(spec_source(spec, overrides), overrides)
-    handle = client_of(root).submit(checked, idempotency_key=key)
+    handle = client_of(root).submit(checked, idempotency_key=key, spool=spool)
     if as_json:
         say_json({"search_id": handle.id})
     else:
         say(handle.id)
+        if spool:
+            note("it waits in the spool until a service takes it; see: xnas list")
+            return
         note(f"follow it with: xnas watch {handle.id}")
 
 
@@ -67,7 +80,6 @@ def list_command(
     The newest come last; needs no running service.
     """
     from xnas_ray.messages import SearchState
-    from xnas_ray.service.archive import stored_summary
 
     if state is not None and state not in list(SearchState):
         raise UnknownNameError("there is no such state.", field="--state", got=state, valid=SearchState)
@@ -76,17 +88,25 @@ def list_command(
     chosen = [row for row in found if state in (None, row["state"])][-number:]
     for row in chosen:
         if not SearchState(row["state"]).ended:  # its last summary is as old as its last transition
-            fresh = stored_summary(client.root, row["search_id"])
+            fresh = client.store.summary(row["search_id"])
             row |= {f"summary_{name}": value for name, value in fresh.items()}
+    known = {row["search_id"] for row in found}
+    spooled = [one for one in client.spooled() if one["search_id"] not in known] if state is None else []
     if as_json:
-        say_json(chosen)
+        say_json([*chosen, *spooled])
         return
-    if not chosen:
-        say(f"no searches in {client.root}" if not found else "no such search")
+    if not chosen and not spooled:
+        say(f"no searches in {client.store.name}" if not found else "no such search")
         return
-    columns = ("id", "name", "task", "controller", "state", "trials", "best", "submitted")
-    say_table(columns, [_listed(row) for row in chosen], limit=40, optional=("submitted", "task", "controller"))
-    _mention_unfinished(client, found)
+    columns = ("id", "name", "task", "controller", "state", "trials", "best", "submitted", "by")
+    rows = [*map(_listed, chosen), *map(_listed_spooled, spooled)]
+    say_table(columns, rows, limit=40, optional=("by", "submitted", "task", "controller"))
+    for one in spooled:
+        if one["reason"]:
+            note(
+                f"\n{one['search_id']} was refused: {clean(one['reason'], 300)}\nit lies in spool/refused/ of the store"
+            )
+    _mention_unfinished(client, found, spooled)
 
 
 def _listed(row: dict[str, Any]) -> tuple[object, ...]:
@@ -102,7 +122,15 @@ def _listed(row: dict[str, Any]) -> tuple[object, ...]:
         f"{done}/{budget}" if budget else str(done),
         f"{best['objective']} {shown(best['value'])}" if isinstance(best, dict) else "",
         row["submitted_at"].strftime("%Y-%m-%d %H:%M"),
+        row.get("submitted_by") or "",
     )
+
+
+def _listed_spooled(one: dict[str, Any]) -> tuple[object, ...]:
+    from datetime import UTC, datetime
+
+    at = "" if one["at"] is None else datetime.fromtimestamp(one["at"], UTC).strftime("%Y-%m-%d %H:%M")
+    return (one["search_id"], one["name"], one["task"], one["controller"], one["state"], "", "", at, one["user"])
 
 
 def _count(row: dict[str, Any], name: str) -> int:
@@ -110,13 +138,17 @@ def _count(row: dict[str, Any], name: str) -> int:
     return int(value) if value is not None and value == value else 0
 
 
-def _mention_unfinished(client: Client, found: list[dict[str, Any]]) -> None:
+def _mention_unfinished(client: Client, found: list[dict[str, Any]], spooled: list[dict[str, Any]]) -> None:
     from xnas_ray.messages import SearchState
-    from xnas_ray.service.archive import living_writer
 
-    waiting = [row for row in found if not SearchState(row["state"]).ended]
-    if waiting and not living_writer(client.root):
-        note(f"\nno service works on this store; {len(waiting)} unfinished: go on with `xnas run --resume ID`")
+    unfinished = [row for row in found if not SearchState(row["state"]).ended]
+    waiting = [one for one in spooled if not one["reason"]]
+    if not (unfinished or waiting) or client.store.living_writer():
+        return
+    if unfinished:
+        note(f"\nno service works on this store; {len(unfinished)} unfinished: go on with `xnas run --resume ID`")
+    if waiting:
+        note(f"\nno service works on this store; {len(waiting)} in the spool: the next one takes them")
 
 
 @command(examples=["xnas show 01JD", "xnas show latest --json"])
@@ -127,16 +159,16 @@ def show(search_id: SearchId, root: Root = None, as_json: AsJson = False) -> Non
     """
     from xnas_ray.commands.plugins import flat
     from xnas_ray.commands.view import best_text, progress
-    from xnas_ray.service.archive import stored_card, transitions
 
     handle = handle_of(root, search_id)
-    card, history = stored_card(handle.client.root, handle.id), transitions(handle.client.root, handle.id)
+    card, history = handle.card(), handle.transitions()
     status = handle.stored_status()
     if as_json:
         say_json({**status, "spec": card["spec"], "task_hash": card["task_hash"], "transitions": history})
         return
     facts: list[tuple[str, object]] = [
         ("search", handle.id),
+        *([("submitted by", status["submitted_by"])] if status.get("submitted_by") else []),
         ("state", f"{status['state']}  {clean(status['reason'], 300)}".rstrip()),
         ("trials", progress(status)),
         ("executions", status["executions"]),

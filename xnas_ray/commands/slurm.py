@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +18,8 @@ from xnas_ray.commands.slurm_flags import with_parameters
 from xnas_ray.errors import SlurmError, SpecError, UnknownNameError
 from xnas_ray.slurm import jobs
 from xnas_ray.slurm.parameters import Resolved, resolve_parameters
-from xnas_ray.slurm.records import SEARCH, SERVICE, WORKER, JobRecord, folder_of, log_of, recorded, remember
+from xnas_ray.slurm.records import SEARCH, SERVICE, folder_of, log_of, recorded
+from xnas_ray.slurm.scaling import add_nodes, jobs_of, let_go, plan_change, submit_recorded
 from xnas_ray.slurm.script import Place, SearchJob, search_script, service_script, worker_script
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def up(root: Root = None, profile: Profile = None, dry_run: DryRun = False, *, g
     `xnas submit` needs no address. The parameters come from flags, then XNAS_SLURM_<NAME>, then the profile.
     """
     resolved = _resolved(given, profile)
+    _refuse_small(resolved)
     place = _place(root, resolved)
     script = service_script(resolved.parameters, place)
     if dry_run:
@@ -77,9 +78,19 @@ def up(root: Root = None, profile: Profile = None, dry_run: DryRun = False, *, g
         return
     jobs.probe()
     _refuse_second(place.root)
-    job_id = _submit(place.root, SERVICE, script, resolved)
+    job_id = submit_recorded(place.root, SERVICE, script, resolved.parameters, place=place, elastic=resolved.elastic)
+    if resolved.elastic is not None:
+        note(f"it will have {resolved.elastic.min} to {resolved.elastic.max} nodes, as many as its searches can use")
     note(f"when it runs: xnas submit SPEC.toml --root {place.root}\nlook at it with: xnas slurm status")
     say(job_id)
+
+
+def _refuse_small(resolved: Resolved) -> None:
+    elastic, nodes = resolved.elastic, resolved.parameters.node_count
+    if elastic is not None and elastic.max < nodes:
+        raise SpecError(
+            f"is below the {nodes} nodes of the service's own job.", field="slurm.elastic.max", got=elastic.max
+        )
 
 
 def _refuse_second(root: Path) -> None:
@@ -97,17 +108,6 @@ def _refuse_second(root: Path) -> None:
         raise SlurmError(
             f"another service works on {root}: {holder}.", field="store", fix="Stop it, or choose another with --root."
         )
-
-
-def _submit(root: Path, role: str, script: str, resolved: Resolved, *, nodes: int = 0, **facts: str) -> str:
-    folder_of(root)
-    job_id = jobs.submit(script)
-    parameters = resolved.parameters
-    record = JobRecord(
-        job_id, role, f"{parameters.job_name}-{role}", time.time(), nodes or parameters.node_count, **facts
-    )
-    remember(root, record, script)
-    return job_id
 
 
 # ---- one search ------------------------------------------------------------------------------------------------------
@@ -157,7 +157,9 @@ def submit(
         return
     jobs.probe()
     _refuse_second(place.root)
-    job_id = _submit(place.root, SEARCH, script, resolved, task_hash=search.task_hash, key=search.key)
+    job_id = submit_recorded(
+        place.root, SEARCH, script, resolved.parameters, task_hash=search.task_hash, key=search.key
+    )
     note(f"its log: xnas slurm logs {job_id} --follow --root {place.root}")
     say(job_id)
 
@@ -193,26 +195,6 @@ def _search_job(root: Path, spec: SearchSpec, *, single_objective: bool, check: 
 # ---- more and fewer nodes --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Running:
-    """The jobs of a store that wait or run."""
-
-    service: list[jobs.Job]
-    searches: list[jobs.Job]
-    workers: list[jobs.Job]
-
-    @property
-    def all(self) -> list[jobs.Job]:
-        return self.workers + self.searches + self.service
-
-
-def _running(root: Path) -> _Running:
-    roles = {record.job_id: record.role for record in recorded(root)}
-    found = jobs.queued(roles) if roles else []
-    by_role = {role: [job for job in found if roles[job.number] == role] for role in (SERVICE, SEARCH, WORKER)}
-    return _Running(by_role[SERVICE], by_role[SEARCH], by_role[WORKER])
-
-
 @command(examples=["xnas slurm scale 6", "xnas slurm scale 2 --dry-run"], group=slurm)
 @with_parameters
 def scale(
@@ -232,30 +214,22 @@ def scale(
     resolved = _resolved(given, profile)
     place = _place(root, resolved)
     jobs.probe()
-    running = _running(place.root)
-    if not running.service:
-        raise SlurmError(f"no service of {place.root} waits or runs.", fix="Start one with: xnas slurm up")
-    own = running.service[-1].nodes
-    if nodes < own:
-        raise SpecError(f"the service's own job has {own}.", field="NODES", fix="End it with: xnas slurm down")
-    missing = nodes - own - len(running.workers)
-    if missing > 0:
-        script = worker_script(resolved.parameters, place, count=missing)
+    change = plan_change(jobs_of(place.root), nodes)
+    if change.missing:
         if dry_run:
-            print(script, end="")
+            print(worker_script(resolved.parameters, place, count=change.missing), end="")
             return
-        say(_submit(place.root, WORKER, script, resolved, nodes=missing))
-    elif missing < 0:
-        newest = sorted(running.workers, key=_age)[missing:]
-        say("leaving: " + " ".join(job.job_id for job in newest))
+        say(add_nodes(place, resolved.parameters, change.missing))
+    elif change.leaving:
+        say("leaving: " + " ".join(sorted((job.job_id for job in change.leaving), key=_by_number)))
         if not dry_run:
-            jobs.cancel(newest, gently=True)
+            let_go(place.root, change.leaving)
     else:
         note(f"the service has {nodes} nodes, or waits for them")
 
 
-def _age(job: jobs.Job) -> tuple[int, int]:
-    number, _, task = job.job_id.partition("_")
+def _by_number(job_id: str) -> tuple[int, int]:
+    number, _, task = job_id.partition("_")
     return int(number), int(task or 0)
 
 
@@ -306,7 +280,7 @@ def down(
 
     store = store_root(root)[0].absolute()
     jobs.probe()
-    running = _running(store).all
+    running = jobs_of(store).all
     if not running:
         note(f"no job of {store} waits or runs")
         return
@@ -314,7 +288,12 @@ def down(
     if dry_run:
         return
     jobs.cancel(running, gently=not now)
-    left = jobs.wait_until_gone([job.number for job in running], DOWN_PATIENCE_S)
+    numbers = {job.number for job in running}
+    left = jobs.wait_until_gone(sorted(numbers), DOWN_PATIENCE_S)
+    late = [job for job in jobs_of(store).all if job.number not in numbers]
+    if late:  # nodes that the service had asked for when it was told to end
+        jobs.cancel(late)
+        left += jobs.wait_until_gone([job.number for job in late], DOWN_PATIENCE_S)
     if left and not now:
         note("not ended in time, cancelling: " + " ".join(job.job_id for job in left))
         jobs.cancel(left)

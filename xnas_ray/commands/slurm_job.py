@@ -1,11 +1,12 @@
 """What runs inside a Slurm job, on the Ray that its script has started; see ``xnas_ray.slurm.script``.
 
-``python -m xnas_ray.commands.slurm_job service|search|endpoint --root STORE …``
+``python -m xnas_ray.commands.slurm_job service|search|endpoint|leave …``
 
 =========  ============================================================================================================
 service    the head of a store, until it is stopped
 search     one search: submitted at the first start of the job, gone on with at the others, to its end
 endpoint   print the address of the running service and the path of its token, as soon as there is one
+leave      let the nodes that a job has joined with drain
 =========  ============================================================================================================
 
 SIGTERM is a clean stop: running trials write checkpoints, rows are flushed, the store is set free. The exit code is 0
@@ -16,7 +17,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
+import os
 import signal
 import socket
 import sys
@@ -33,9 +36,13 @@ from xnas_ray.errors import ServiceError, XnasError
 
 if TYPE_CHECKING:
     from xnas_ray.client import Client, SearchHandle
+    from xnas_ray.commands.slurm_follow import Follower
     from xnas_ray.service.settings import HeadSettings
 
 OK, NOT_FINISHED, FAILED = 0, 1, 2
+JOB_LABEL = "slurm_job"
+"""Ray's label of the nodes that a worker job has joined with; the scripts set it."""
+
 STORE_PATIENCE_S = 60.0
 """How long a job waits for the store: after a hard end, the last writer counts as alive for 30 s."""
 
@@ -79,6 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     program = programs.add_parser("endpoint", parents=[common])
     program.add_argument("--patience", type=float, default=ENDPOINT_PATIENCE_S)
     program.set_defaults(run=_endpoint)
+    program = programs.add_parser("leave")
+    for name in ("--address", "--job"):
+        program.add_argument(name, required=True)
+    program.add_argument("--until", type=float, required=True, help="UNIX seconds")
+    program.set_defaults(run=_leave)
     given = parser.parse_args(arguments)
     try:
         return int(given.run(given))
@@ -94,14 +106,29 @@ def _service(given: argparse.Namespace) -> int:
     stop = Stop()
     with _head(given.root, given.address, _settings(given.profile)) as client:
         say(f"the service is up; its store is {given.root}\nqueue searches into it with: xnas submit SPEC.toml")
+        follower = _follower(given.root)
         while not stop.asked.wait(LOOK_S):
             client.service.call("info")
+            if follower is not None:
+                follower.look(client.service)
             if not _is_registered(given.root):
                 say("the service was stopped by a client")
                 return OK
         say("stopping the service")
     say("the service has stopped; its searches go on when the next one starts")
     return OK
+
+
+def _follower(root: Path) -> Follower | None:
+    """Who asks for nodes, if this job was submitted with a policy."""
+    from xnas_ray.commands.slurm_follow import Follower
+    from xnas_ray.slurm.scaling import standing_order
+
+    order = standing_order(root, os.environ.get("SLURM_JOB_ID", ""))
+    if order is None:
+        return None
+    say(f"this service has {order.policy.min} to {order.policy.max} nodes, as many as its searches can use")
+    return Follower(order)
 
 
 def _is_registered(root: Path) -> bool:
@@ -181,7 +208,7 @@ def _head(root: Path, address: str, settings: HeadSettings) -> Iterator[Client]:
 
     refuse_held(root, STORE_PATIENCE_S)
     bring_up.attach(root, address)
-    client = Client(root, service=RemoteHead(bring_up.start_head(root, settings)))
+    client = Client(root, service=RemoteHead(bring_up.start_head(root, _reachable(settings, address))))
     try:
         yield client
     finally:
@@ -192,7 +219,13 @@ def _head(root: Path, address: str, settings: HeadSettings) -> Iterator[Client]:
             note(f"the service did not stop cleanly: {error}")
 
 
-# ---- joining ---------------------------------------------------------------------------------------------------------
+def _reachable(settings: HeadSettings, address: str) -> HeadSettings:
+    """The settings with the HTTP API at the node's address, by which Ray is reached too, unless they name another."""
+    host = address.rpartition(":")[0].strip("[]")
+    return settings if settings.http_host is not None else dataclasses.replace(settings, http_host=host)
+
+
+# ---- joining and leaving ---------------------------------------------------------------------------------------------
 
 
 def _endpoint(given: argparse.Namespace) -> int:
@@ -225,6 +258,17 @@ def wait_for_endpoint(root: Path, patience_s: float) -> tuple[str, str]:
                     f"no service of {root} can be reached: {error}", fix="Start one with: xnas slurm up"
                 ) from None
             time.sleep(2.0)
+
+
+def _leave(given: argparse.Namespace) -> int:
+    from xnas_ray.service.draining import drain_node
+
+    try:
+        drained = drain_node(given.address, {JOB_LABEL: given.job}, given.until)
+    except (OSError, RuntimeError) as error:
+        note(f"the service does not answer, this node just ends: {str(error).splitlines()[0]}")
+        return FAILED
+    return OK if drained else NOT_FINISHED
 
 
 if __name__ == "__main__":

@@ -26,14 +26,14 @@ def log_expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: np.n
 
 
 def expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: np.ndarray | float) -> np.ndarray:
-    """``E[max(0, y - best)]`` (Jones, Schonlau & Welch 1998); 0 where it underflows."""
+    """``E[max(0, y - best)]`` (Jones, Schonlau & Welch 1998); 0 where it underflows. Shapes as above."""
     z = (mean - best) / deviation
     density = np.exp(-0.5 * z**2 - _LOG_SQRT_2PI)
     return np.maximum(deviation * (density + z * ndtr(z)), 0.0)
 
 
 def log_probability_above(mean: np.ndarray, deviation: np.ndarray, limit: float) -> np.ndarray:
-    """``log P(y >= limit)``."""
+    """``log P(y >= limit)`` of ``y ~ N(mean, deviation²)``, element by element (Gardner et al., ICML 2014)."""
     return np.asarray(log_ndtr((mean - limit) / deviation))
 
 

@@ -13,7 +13,7 @@ from xnas_ray.controllers.hypervolume import best_rows
 from xnas_ray.controllers.nasbowl_models import Beliefs, Surrogates
 from xnas_ray.controllers.nasbowl_scores import scores
 from xnas_ray.controllers.nasbowl_settings import Settings
-from xnas_ray.controllers.nasbowl_transfer import DRAWS, FIRST, SOURCES, TRANSFER, TRUSTED, Heritage
+from xnas_ray.controllers.nasbowl_transfer import FIRST, MOTIF_DRAWS, SOURCES, TRANSFER, TRUSTED, Heritage
 from xnas_ray.controllers.registry import register_controller
 from xnas_ray.messages import Candidate, Genotype
 from xnas_ray.randomness import Domain, rng
@@ -144,6 +144,7 @@ class NASBOWL(Controller):
         self._genotypes: Sequence[Genotype] = ()  # the candidates, all of the space or a pool
         self._index: Mapping[str, int] = {}  # of their keys
         self._open = np.zeros(0, dtype=bool)  # which of them are not known
+        self._with_motif: np.ndarray | None = None  # which of a listed space have a motif to insist on
         self._beliefs: Beliefs | None = None
         self._pool_at = -1  # outcomes when the pool was drawn
 
@@ -200,7 +201,7 @@ class NASBOWL(Controller):
             if promising is not None:
                 return self.candidate(promising, stage=SOURCES)
         genotype = self.draw_new(rng)
-        for _ in range(DRAWS if self._heritage.form == "motifs" else 0):
+        for _ in range(MOTIF_DRAWS if self._heritage.form == "motifs" else 0):
             if genotype is None or self._heritage.allows([genotype])[0]:
                 break
             genotype = self.draw_new(rng)
@@ -254,7 +255,9 @@ class NASBOWL(Controller):
         """The open candidates that have a motif to insist on, all open ones where none has."""
         if self._heritage.form != "motifs" or self._listing is None:
             return self._open
-        narrowed = self._open & self._heritage.allows(self._genotypes)
+        if self._with_motif is None:
+            self._with_motif = self._heritage.allows(self._genotypes)
+        narrowed = self._open & self._with_motif
         return narrowed if narrowed.any() else self._open
 
     def _draw_pool(self) -> None:

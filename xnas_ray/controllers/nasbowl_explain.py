@@ -88,14 +88,11 @@ def surrogate_table(surrogates: Surrogates) -> pd.DataFrame:
 
 
 def _row(model: MetricModel) -> dict[str, object]:
-    from scipy.stats import spearmanr
-
-    from xnas_ray.surrogates.calibration import coverage, interval_factor, nlpd
+    from xnas_ray.surrogates.calibration import coverage, interval_factor, nlpd, spearman
 
     members = model.members
     mean, variance = model.leave_one_out()
     targets = model.targets
-    constant = np.ptp(targets) == 0 or np.ptp(mean) == 0
 
     def averaged(values: list[float]) -> float:
         return float(sum(m.weight * value for m, value in zip(members, values, strict=True)))
@@ -109,7 +106,7 @@ def _row(model: MetricModel) -> dict[str, object]:
         "hamming_length": averaged([m.settings.hamming_length for m in members]),
         "noise_ratio": averaged([m.gp.noise_ratio for m in members]),
         "scale": averaged([m.gp.scale for m in members]),
-        "spearman": float("nan") if constant else float(spearmanr(mean, targets).statistic),
+        "spearman": spearman(mean, targets),
         "nlpd": nlpd(targets, mean, variance),
         "coverage_90": coverage(targets, mean, variance),
         "interval_factor": interval_factor(targets, mean, variance),

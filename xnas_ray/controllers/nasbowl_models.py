@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from xnas_ray.controllers.base import Goal
-from xnas_ray.controllers.nasbowl_settings import Limit, Settings
+from xnas_ray.controllers.limits import Limit
+from xnas_ray.controllers.nasbowl_settings import Settings
 from xnas_ray.errors import ControllerError
 from xnas_ray.messages import Genotype, Outcome, TrialStatus
 from xnas_ray.surrogates.encodings import Encodings

@@ -76,7 +76,7 @@ class Settings:
     backend: Backend
     depths: tuple[int, ...]
     model: ModelOptions
-    chosen: bool  # whether the user chose the transform
+    transform_chosen: bool  # by the user, not by the mode
     limits: tuple[Limit, ...]
 
     @classmethod
@@ -143,7 +143,7 @@ class Settings:
             backend="grakel" if _one_of("backend", backend, ("native", "grakel")) == "grakel" else "native",
             depths=layers,
             model=model,
-            chosen=transform is not None,
+            transform_chosen=transform is not None,
             limits=check_limits(constraints, _FIELD),
         )
 
@@ -152,7 +152,7 @@ class Settings:
 
         What these expect are distances, which ranks among ever better architectures do not keep.
         """
-        if self.chosen or self.transfer != "prior":
+        if self.transform_chosen or self.transfer != "prior":
             return self
         return dataclasses.replace(self, model=dataclasses.replace(self.model, transform="auto"))
 

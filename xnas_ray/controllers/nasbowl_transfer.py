@@ -16,6 +16,7 @@ from xnas_ray.controllers.nasbowl_settings import Settings
 from xnas_ray.messages import Genotype
 from xnas_ray.randomness import Domain, rng
 from xnas_ray.spaces.base import Space
+from xnas_ray.surrogates.calibration import spearman
 from xnas_ray.surrogates.encodings import Encodings
 from xnas_ray.surrogates.metric_model import MetricModel
 from xnas_ray.surrogates.prior_mean import PriorMean, SourceMean
@@ -37,7 +38,7 @@ FIRST = 3
 source that is wrong is found out after a handful of outcomes, and one that is right has no need of more."""
 TRUSTED = 0.5
 """Below this probability that sources count, the initial random candidates are made up for."""
-DRAWS = 200
+MOTIF_DRAWS = 200
 """Random architectures among which one with a good motif is looked for."""
 
 
@@ -116,6 +117,7 @@ class Heritage:
     def motifs(self) -> dict[str, list[Motif]]:
         """The good motifs of every source, as the paper takes them: h = 1, AG in the upper 30 %; by search."""
         from xnas_ray.explain.motifs import best_motifs, motif_table
+        from xnas_ray.explain.wl_gradients import Bootstrap
 
         grid = dataclasses.replace(self._settings.model.grid, depths=(MOTIF_DEPTH,), wl_shares=(1.0,))
         options = dataclasses.replace(self._settings.model, grid=grid)
@@ -135,6 +137,7 @@ class Heritage:
                 mean=posterior_means(model),
                 by="ag",
                 percentile=MOTIF_PERCENTILE,
+                bootstrap=Bootstrap(resamples=1),  # nobody reads the intervals
                 seed=self._seed,
             )
             found[source.search_id] = best_motifs(table)
@@ -182,7 +185,7 @@ class Heritage:
                         source.name,
                         weight=float(share),
                         trust=model.expectation.trust,
-                        correlation=_spearman(mean, model.targets),
+                        correlation=spearman(mean, model.targets),
                     )
                 )
         return pd.DataFrame(rows)
@@ -207,9 +210,3 @@ def _row(
         "correlation": correlation,
         "motifs": motifs,
     }
-
-
-def _spearman(a: np.ndarray, b: np.ndarray) -> float:
-    from scipy.stats import spearmanr
-
-    return float("nan") if np.ptp(a) == 0 or np.ptp(b) == 0 else float(spearmanr(a, b).statistic)

@@ -13,6 +13,7 @@ from xnas_ray.scheduler.config import SchedulerConfig
 from xnas_ray.scheduler.controllers import Controllers
 from xnas_ray.scheduler.core import Core
 from xnas_ray.scheduler.gangs import Gangs
+from xnas_ray.scheduler.nodes import Shape
 from xnas_ray.scheduler.planning import Planner
 from xnas_ray.scheduler.records import GangState, Search
 from xnas_ray.scheduler.searches import Searches
@@ -166,6 +167,10 @@ class Scheduler:
     def searches(self) -> list[SearchView]:
         """All searches that were submitted to this scheduler, in that order."""
         return [self.search(search_id) for search_id in self._core.searches]
+
+    def demand(self) -> dict[Shape, float]:
+        """How many workers of each shape the running searches could use at once, perhaps infinitely many."""
+        return self._sizer.demand()
 
     def workers(self) -> list[WorkerView]:
         """All workers."""

@@ -59,6 +59,10 @@ class Sizer:
                 for shape in sorted(lacking, key=lambda s: (self._used(s) / wants[s].weight, s)):
                     self._make_room(shape, wants)
 
+    def demand(self) -> dict[Shape, float]:
+        """How many workers of each shape could have a trial at once, perhaps infinitely many."""
+        return {shape: want.useful for shape, want in self._wants().items()}
+
     def _wants(self) -> dict[Shape, Want]:
         found: dict[Shape, Want] = {}
         for search in self.core.running.values():

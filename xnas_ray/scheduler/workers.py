@@ -49,9 +49,14 @@ class Workers:
             self.trials.stop(search, search.trials[number], checkpoint=True)
 
     def node_left(self, event: m.NodeLeft) -> None:
-        """A node is gone with everything on it."""
+        """A node is gone with everything on it; what a draining one still ran was preempted, not lost."""
+        kind = FailureKind.PREEMPTED if self._is_draining(event.node_id) else FailureKind.NODE_DIED
         for worker in self.core.pool.leave(event.node_id):
-            self._gone(worker, FailureKind.NODE_DIED, f"node {event.node_id} is gone")
+            self._gone(worker, kind, f"node {event.node_id} is gone")
+
+    def _is_draining(self, node_id: str) -> bool:
+        node = self.core.pool.nodes.get(node_id)
+        return node is not None and node.draining
 
     def node_rested(self, node_id: str) -> None:
         """Workers may start again on a node where they died."""
@@ -168,10 +173,11 @@ class Workers:
             self.core.alarms.set(at_s, AlarmKind.STOP, worker.worker_id)
 
     def gone(self, event: m.WorkerGone) -> None:
-        """A worker's process ended, asked or not."""
+        """A worker's process ended, asked or not; on a draining node the machine's end is no failure."""
         worker = self.core.pool.workers.get(event.worker_id)
         if worker is not None:
-            self._gone(worker, event.kind, event.reason)
+            leaves = event.kind.infrastructure and self._is_draining(worker.node_id)
+            self._gone(worker, FailureKind.PREEMPTED if leaves else event.kind, event.reason)
 
     def _gone(self, worker: Worker, kind: FailureKind, reason: str) -> None:
         """What it ran failed, what waited behind goes back to the queue.

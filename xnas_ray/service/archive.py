@@ -40,7 +40,11 @@ def transitions(root: Path | str, search_id: str) -> list[dict[str, Any]]:
 
 def stored_card(root: Path | str, search_id: str) -> dict[str, Any]:
     """The card of a search as it was submitted or last extended (see ``resolve.Search.card``)."""
-    text = last_of(_rows(root, search_id), "spec")
+    return _card(search_id, _rows(root, search_id))
+
+
+def _card(search_id: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    text = last_of(rows, "spec")
     if text is None:
         raise StoreError(f"search {search_id} was stored without a specification.", field="search_id")
     return json.loads(text)
@@ -49,25 +53,26 @@ def stored_card(root: Path | str, search_id: str) -> dict[str, Any]:
 def stored_status(root: Path | str, search_id: str) -> dict[str, Any]:
     """Where a search stands.
 
-    Keys: search_id, name, state, reason, task, controller, priority, counts (asked, queued, running, completed,
-    failed, cancelled, reused), budget (trials, gpu_hours, wall_clock), running_s, gpu_s, workers, best (trial, value,
-    objective, architecture, metrics; or None), running (what the service alone knows: empty), recent (the last ten
-    trials: trial, status, metrics, architecture, duration_s), stale_reports, executions.
+    Keys: search_id, name, submitted_by, state, reason, task, controller, priority, counts (asked, queued, running,
+    completed, failed, cancelled, reused), budget (trials, gpu_hours, wall_clock), running_s, gpu_s, workers, best
+    (trial, value, objective, architecture, metrics; or None), running (what the service alone knows: empty), recent
+    (the last ten trials: trial, status, metrics, architecture, duration_s), stale_reports, executions.
 
     Raises:
         SearchNotFoundError: no such search.
         StoreError: a part is damaged.
     """
     rows = _rows(root, search_id)
-    card = stored_card(root, search_id)
+    card = _card(search_id, rows)
     spec = card["spec"]
     history = replay(root, search_id, curves=False)
     trials = trial_records(root, search_id)
-    winner = next(iter(best_trials(root, search_id, 1)), None)
+    winner = next(iter(_ranked(Layout(root), card, trials, 1)), None)
     ended = {status: sum(t["status"] == status for t in trials) for status in TrialStatus}
     return {
         "search_id": search_id,
         "name": last_of(rows, "name") or "",
+        "submitted_by": card.get("submitted_by"),
         "state": str(history.state),
         "reason": history.reason,
         "task": card["task"],
@@ -102,7 +107,7 @@ def stored_summary(root: Path | str, search_id: str) -> dict[str, Any]:
         **{str(status): sum(t["status"] == status for t in trials) for status in TrialStatus},
         "reused": sum(t["reused_from"] is not None for t in trials),
         "budget_trials": card["spec"]["budget"]["trials"],
-        "best": _best(card, next(iter(best_trials(root, search_id, 1)), None)),
+        "best": _best(card, next(iter(_ranked(Layout(root), card, trials, 1)), None)),
     }
 
 
@@ -136,12 +141,17 @@ def best_trials(root: Path | str, search_id: str, count: int | None = None) -> l
         Mappings of ``trial``, ``architecture``, ``genotype``, ``metrics``, ``objectives`` (of these the optimised
         ones), ``front`` (not dominated by another one), ``duration_s`` and ``weights`` (whether they were kept).
     """
-    card = stored_card(root, search_id)
+    return _ranked(Layout(root), stored_card(root, search_id), trial_records(root, search_id), count)
+
+
+def _ranked(
+    layout: Layout, card: Mapping[str, Any], records: list[dict[str, Any]], count: int | None
+) -> list[dict[str, Any]]:
     objectives = card["objectives"]
     limits = [parse_constraint(text) for text in card["spec"]["constraints"]]
     found = [
         t
-        for t in trial_records(root, search_id)
+        for t in records
         if t["status"] == TrialStatus.COMPLETED
         and all(o["name"] in t["metrics"] for o in objectives)
         and all(satisfies(t["metrics"][n], operator, limit) for n, operator, limit in limits if n in t["metrics"])
@@ -149,7 +159,6 @@ def best_trials(root: Path | str, search_id: str, count: int | None = None) -> l
     signed = [signed_objectives(t["metrics"], objectives) for t in found]
     order = sorted(range(len(found)), key=lambda i: -signed[i][0])
     front = non_dominated(signed)
-    layout = Layout(root)
     return [
         {
             "trial": int(found[i]["trial"]),
@@ -182,7 +191,7 @@ def living_writer(root: Path | str) -> str:
 
 
 def _rows(root: Path | str, search_id: str) -> list[dict[str, Any]]:
-    rows = search_rows(Layout(root)).get(search_id)
+    rows = search_rows(Layout(root), only=search_id).get(search_id)
     if rows is None:
         raise SearchNotFoundError(f"there is no search {search_id!r} in {root}.", field="search_id")
     return rows

@@ -22,7 +22,7 @@ from xnas_ray.messages import (
 )
 from xnas_ray.service.archive import RECENT
 from xnas_ray.service.host import Proposal
-from xnas_ray.service.ranking import dominates, signed_objectives
+from xnas_ray.service.ranking import DominatedVolume, dominates, signed_objectives
 from xnas_ray.service.reports import TrialResult
 from xnas_ray.spec import SearchSpec, parse_constraint, satisfies
 from xnas_ray.store.layout import attempt_folder
@@ -45,6 +45,7 @@ class LiveTrial:
     worker: str | None = None
     node: str | None = None
     result: TrialResult | None = None
+    arrived_s: float | None = None
     reused: Mapping[str, Any] | None = None
     told: Outcome | None = None
     position: Position | None = None
@@ -87,6 +88,7 @@ class Book:
         self.front: dict[int, tuple[tuple[float, ...], str | None]] = {}
         self.recent: deque[dict[str, Any]] = deque(maxlen=RECENT)
         self.executions = 0
+        self.volume = DominatedVolume() if len(self.objectives) > 1 else None
 
     # ---- facts ------------------------------------------------------------------------------------------------------
 
@@ -259,6 +261,8 @@ class Book:
     def _rank(self, new: Best) -> list[str]:
         signed = self.signed(new.metrics)
         superfluous: list[str] = []
+        if self.volume is not None and signed is not None and self.feasible(new.metrics):
+            self.volume.add(signed)
         better = self.best is None or (signed is not None and signed[0] > self.best_signed())
         if signed is not None and better and self.feasible(new.metrics):
             if self.best is not None and self.best.artifacts:

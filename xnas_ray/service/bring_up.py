@@ -7,11 +7,13 @@ authentication on, a file that names the current cluster), so every setting that
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import secrets
 import signal
 import socket
+import stat
 import sys
 import tempfile
 import threading
@@ -27,9 +29,13 @@ from xnas_ray.errors import ServiceError, StoreLockedError
 from xnas_ray.messages import PROTOCOL_VERSION
 from xnas_ray.service.archive import living_writer
 from xnas_ray.service.settings import HeadSettings
+from xnas_ray.service.trusted import read_trusted, write_private
+
+log = logging.getLogger(__name__)
 
 ENDPOINT = "endpoint.json"
 TOKEN = "token"
+LOOPBACK = "127.0.0.1"
 OBJECT_STORE_BYTES = 200 * 2**20
 START_TIMEOUT_S = 120.0
 
@@ -43,6 +49,7 @@ def set_environment(root: Path, token_path: Path | None = None) -> None:
     if os.environ["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN" not in os.environ:
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_path or make_token(root))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_metric_cardinality_level", "low")  # tasks are named like trials, see ``shown``
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if "ray" in sys.modules:  # it read the environment when it was imported
@@ -53,24 +60,50 @@ def set_environment(root: Path, token_path: Path | None = None) -> None:
 
 
 def make_token(root: Path) -> Path:
-    """The store's token file, made if it is missing, readable by its owner alone."""
+    """The store's token file, made if it is missing, readable by its owner alone.
+
+    Raises:
+        ServiceError: another user owns it, or others can write it: they would know the secret.
+    """
     root.mkdir(parents=True, exist_ok=True)
     path = (root / TOKEN).resolve()
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        path.chmod(0o600)
+        _check_token(path)
         return path
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_hex(32))
     return path
 
 
+def _check_token(path: Path) -> None:
+    """Refuse a token that others may have written; take it back from those who could read it."""
+    text = read_trusted(path)
+    if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        path.chmod(0o600)
+        log.warning(
+            "others could read %s; its mode is 0600 again. Whoever has read it can run code as you: stop the service,"
+            " delete the file and start again, which makes a new one.",
+            path,
+        )
+    if not text.strip():  # whoever began to make it was ended before it had written
+        write_private(path, secrets.token_hex(32))
+
+
 @dataclass
 class LocalCluster:
-    """A Ray that belongs to this process and ends with it."""
+    """A Ray that belongs to this process and ends with it.
+
+    Attributes:
+        address: of its head, ``host:port``.
+        dashboard: ``host:port`` of its dashboard, ``""`` without one.
+        session: Ray's folder of logs; with a dashboard also of the file that tells Prometheus what to scrape.
+    """
 
     address: str
+    dashboard: str = ""
+    session: Path | None = None
 
     def stop(self) -> None:
         """End it, with everything that it runs."""
@@ -87,15 +120,21 @@ class LocalCluster:
         self.stop()
 
 
-def start_local(root: Path, *, cpus: int, gpus: float | None = None, dashboard: bool = False) -> LocalCluster:
+def start_local(root: Path, *, cpus: int, gpus: float | None = None, dashboard_host: str = "") -> LocalCluster:
     """Start a Ray of this process's own.
 
     Args:
         root: the store, whose token protects it.
         cpus: CPUs that it may use; may be more than the machine has.
         gpus: GPUs, None for those that the machine has.
-        dashboard: whether to start Ray's dashboard.
+        dashboard_host: address on which Ray's dashboard listens, ``"127.0.0.1"`` for this machine alone; ``""`` starts
+            none. It asks for the store's token in any case.
+
+    Raises:
+        ServiceError: the dashboard cannot listen there.
     """
+    if dashboard_host:
+        _check_host(dashboard_host)
     set_environment(root)
     import ray
 
@@ -104,14 +143,35 @@ def start_local(root: Path, *, cpus: int, gpus: float | None = None, dashboard: 
             address="local",
             num_cpus=cpus,
             num_gpus=gpus,
-            include_dashboard=dashboard,
+            include_dashboard=bool(dashboard_host),
+            dashboard_host=dashboard_host or LOOPBACK,
+            job_config=_job(f"xnas service {root.name}"),
             log_to_driver=False,
             logging_level="ERROR",
             object_store_memory=OBJECT_STORE_BYTES,
             namespace="xnas",
             _temp_dir=_temporary_root(),
         )
-    return LocalCluster(context.address_info["address"])
+    address = context.address_info
+    return LocalCluster(address["address"], context.dashboard_url or "", Path(address["session_dir"]))
+
+
+def _check_host(host: str) -> None:
+    """Whether a port can be had on an address; Ray would only say, after a minute, that its dashboard did not start."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as one:
+            one.bind((host, 0))
+    except (OSError, TypeError, UnicodeError) as error:
+        raise ServiceError(
+            f"nothing can listen on {host!r}: {error}.", field="--dashboard-host", fix=f"Leave it out for {LOOPBACK}."
+        ) from None
+
+
+def _job(name: str) -> Any:
+    """A Ray job with a name, which its dashboard shows."""
+    from ray.job_config import JobConfig
+
+    return JobConfig(metadata={"job_name": name})
 
 
 def _temporary_root() -> str:
@@ -147,6 +207,7 @@ def start_head(root: Path, settings: HeadSettings | None = None) -> Any:
             max_restarts=-1,
             max_task_retries=0,
             max_concurrency=1000,
+            enable_task_events=False,
             num_cpus=0,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
         )
@@ -185,7 +246,7 @@ def attach(root: Path, address: str, timeout_s: float = START_TIMEOUT_S) -> None
     deadline_s = time.monotonic() + timeout_s
     while True:
         try:
-            _join(address)
+            _join(address, f"service {root.name}")
             return
         except (OSError, ValueError, RuntimeError) as error:
             if time.monotonic() > deadline_s:
@@ -194,7 +255,7 @@ def attach(root: Path, address: str, timeout_s: float = START_TIMEOUT_S) -> None
             time.sleep(0.5)
 
 
-def _join(address: str) -> None:
+def _join(address: str, name: str) -> None:
     """``ray.init`` on a Ray that runs; where nobody answers it would try for minutes."""
     import ray
 
@@ -204,7 +265,13 @@ def _join(address: str) -> None:
     with socket.create_connection((host, int(port)), timeout=5.0):
         pass
     with _kept_sigterm():
-        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
+        ray.init(
+            address=address,
+            namespace=NAMESPACE,
+            job_config=_job(f"xnas {name}"),
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
 
 
 @contextmanager
@@ -229,10 +296,13 @@ def connect(root: Path) -> Any:
     from xnas_ray.service.remote import NAMESPACE
 
     endpoint = read_endpoint(root)
-    set_environment(root, Path(endpoint["token_path"]) if endpoint.get("token_path") else None)
+    token_path = Path(endpoint["token_path"]) if endpoint.get("token_path") else None
     try:
+        if token_path is not None:
+            read_trusted(token_path)
+        set_environment(root, token_path)
         if not ray.is_initialized():
-            _join(endpoint["address"])
+            _join(endpoint["address"], "client")
         return ray.get_actor(endpoint["head"], namespace=NAMESPACE)
     except (OSError, ValueError, RuntimeError) as error:
         raise ServiceError(
@@ -242,14 +312,14 @@ def connect(root: Path) -> Any:
 
 
 def read_endpoint(root: Path) -> dict[str, Any]:
-    """Where the service of a store is.
+    """Where the service of a store is: ``address`` of its Ray, ``http`` of its API (None without one), and more.
 
     Raises:
-        ServiceError: there is none, or it speaks another protocol.
+        ServiceError: there is none, it speaks another protocol, or the file is not this user's own.
     """
     path = root / ENDPOINT
     try:
-        endpoint: dict[str, Any] = json.loads(path.read_text())
+        endpoint: dict[str, Any] = json.loads(read_trusted(path))
     except FileNotFoundError:
         raise ServiceError(
             f"no service runs on {root}.", fix="`xnas run SPEC` starts one; --root names another store."

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 from xnas_ray.errors import StoreFullError, StoreLockedError
+from xnas_ray.store.compaction import KEEP_S
 from xnas_ray.store.writer import StoreWriter
 
 log = logging.getLogger(__name__)
@@ -56,6 +58,7 @@ class Commits:
         self._full = False
         self._waiting: list[Callable[[], None]] = []
         self._ended: list[str] = []
+        self._merged: deque[tuple[float, str]] = deque()
         self._dirty = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -87,7 +90,7 @@ class Commits:
         await self._idle.wait()
 
     def finish(self, search_id: str) -> None:
-        """A search has ended: merge its parts into one, in the background."""
+        """A search has ended: merge its parts into one, in the background, and delete what that replaced later."""
         self._ended.append(search_id)
 
     async def close(self) -> None:
@@ -146,11 +149,15 @@ class Commits:
         while not self.fenced:
             await asyncio.sleep(self._compact_every_s)
             try:
+                await self._in_pool(self.writer.compact_searches)
                 for search_id in self._live():
                     await self._in_pool(self.writer.compact, search_id)
                 while self._ended:
                     await self._in_pool(partial(self.writer.compact, self._ended[0], whole=True))
-                    self._ended.pop(0)
+                    self._merged.append((time.monotonic() + KEEP_S, self._ended.pop(0)))
+                while self._merged and self._merged[0][0] <= time.monotonic():
+                    await self._in_pool(partial(self.writer.compact, self._merged[0][1], whole=True))
+                    self._merged.popleft()
             except StoreLockedError as error:
                 self._fence(str(error))
             except (StoreFullError, OSError) as error:

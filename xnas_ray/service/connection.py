@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
-from xnas_ray.errors import ServiceError, XnasError
+from xnas_ray.errors import ProtocolError, ServiceError, XnasError
 
 CALL_TIMEOUT_S = 60.0
 RESTART_S = 60.0
@@ -66,19 +70,61 @@ def connect_service(root: Path, address: str | None = None) -> Service:
 
     Args:
         root: folder of the store.
-        address: of its Ray cluster; None reads what the service wrote into the store.
+        address: of its Ray cluster; None reads what the service wrote into the store. Then its HTTP API is asked first,
+            which answers everywhere and at once, unless this process is a part of the cluster already.
 
     Raises:
         ServiceError: none runs, or it cannot be reached; says what to do.
     """
     from xnas_ray.service import bring_up
 
-    if address is not None:
-        import ray
+    if address is None:
+        return _by_endpoint(root)
+    import ray
 
-        bring_up.set_environment(root)
-        try:
-            ray.init(address, namespace="xnas", ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ServiceError(f"no Ray cluster answers at {address}: {error}", field="address") from error
+    bring_up.set_environment(root)
+    try:
+        ray.init(address, namespace="xnas", ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ServiceError(f"no Ray cluster answers at {address}: {error}", field="address") from error
     return RemoteHead(bring_up.connect(root))
+
+
+def _by_endpoint(root: Path) -> Service:
+    from xnas_ray.service import bring_up
+    from xnas_ray.service.http_client import HttpHead
+    from xnas_ray.service.http_connection import HttpConnection, find_token
+
+    endpoint = bring_up.read_endpoint(root)
+    if _in_cluster() or not _is_reachable(endpoint):
+        return RemoteHead(bring_up.connect(root))
+
+    def locate() -> str:
+        return str(bring_up.read_endpoint(root).get("http"))
+
+    head = HttpHead(HttpConnection(locate, find_token(root)))
+    try:
+        head.connection.ask("GET", "/service", again=False)
+    except ProtocolError:
+        raise
+    except ServiceError as unreachable:
+        try:
+            return RemoteHead(bring_up.connect(root))
+        except ServiceError as error:
+            raise ServiceError(f"{error.message} {unreachable.message}", field=error.field, fix=error.fix) from None
+    return head
+
+
+def _in_cluster() -> bool:
+    """Whether this process is connected to Ray."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
+
+
+def _is_reachable(endpoint: Mapping[str, Any]) -> bool:
+    """Whether an endpoint's HTTP address, seen from here, can be its service's: every machine has a loopback."""
+    host = urlsplit(endpoint.get("http") or "").hostname
+    if host is None:
+        return False
+    loopback = host == "localhost" or host.startswith("127.") or host == "::1"
+    return not loopback or endpoint.get("host") == socket.gethostname()

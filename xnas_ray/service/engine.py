@@ -14,6 +14,7 @@ from xnas_ray import messages as m
 from xnas_ray.errors import SearchNotFoundError, StoreError
 from xnas_ray.scheduler import Scheduler
 from xnas_ray.service.books import Book, LiveTrial
+from xnas_ray.service.happened import Happened
 from xnas_ray.service.host import Proposal, Told
 from xnas_ray.service.reports import Assignment, EpochReport, Report, TrialResult
 from xnas_ray.store.layout import attempt_folder
@@ -87,6 +88,7 @@ class Engine:
         on_change: called with the id of a search that has changed.
         on_finished: called with the id of a search that has finished and the reason; writes its row, now or later.
         finishing: finished searches whose row is still to come.
+        happened: counts and durations since the last look at them, for the metrics.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class Engine:
         self.on_finished: Callable[[str, str], None] = self._finished
         self.finishing: set[str] = set()
         self.silent = False
+        self.happened = Happened()
         self._do: dict[type[m.Command], Callable[[Any], None]] = {
             m.StartWorker: lambda c: self.fleet.start(c.worker_id, c.node_id, c.cpus, c.gpus),
             m.DrainWorker: lambda c: log.debug("worker %s drains", c.worker_id),
@@ -234,7 +237,7 @@ class Engine:
             book.executions += 1
         live = book.live.get(result.trial) if book else None
         if live is not None and (live.result is None or live.result.attempt < result.attempt) and not live.position:
-            live.result = result
+            live.result, live.arrived_s = result, time.monotonic()
         self.post(
             lambda now: m.TrialReported(
                 now,
@@ -321,6 +324,7 @@ class Engine:
             )
             if superfluous:
                 self._discard_weights(superfluous)
+            self.happened.end(row.status, live.arrived_s)
             self.post(lambda now: m.TerminalDurable(now, command.search_id, command.trial))
             self.on_change(command.search_id)
 
@@ -353,6 +357,9 @@ class Engine:
         live = self.books[command.search_id].live.get(command.trial)
         result = live.result if live is not None else None
         own = result.failure if result is not None and result.attempt == command.attempt else None
+        if own is None:  # of what its worker told, that has a line
+            about = {"search": command.search_id, "trial": command.trial, "attempt": command.attempt}
+            log.warning("the attempt ended: %s: %s", command.failure, command.detail, extra={"about": about})
         told = f"{own.type}: {own.message}\n{own.log}" if own is not None else command.detail
         return f"{command.failure}: {told}"
 
@@ -373,11 +380,12 @@ class Engine:
         state: m.SearchState,
         reason: str = "",
         when_durable: Callable[[], None] | None = None,
-        **columns: str,
+        **columns: str | None,
     ) -> None:
-        """Write a search's row; ``columns`` are those that only ``submitted`` gives."""
+        """Write a search's row; ``columns`` are those that only ``submitted`` gives, its first summary among them."""
         writer = self.commits.writer
         book = self.books.get(search_id)
+        given: dict[str, Any] = {"summary": book.summary() if book else None, **columns}
         row = SearchRow(
             search_id=search_id,
             epoch=writer.epoch,
@@ -385,8 +393,7 @@ class Engine:
             at=time.time(),
             state=state,
             reason=reason,
-            summary=book.summary() if book else None,
-            **columns,
+            **given,
         )
 
         def durable() -> None:

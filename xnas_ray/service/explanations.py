@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from xnas_ray.service.archive import stored_card
+from xnas_ray.errors import StoreError
+from xnas_ray.service.archive import stored_card, trial_records
 from xnas_ray.service.host import ControllerHost
+from xnas_ray.service.resolve import open_search
 from xnas_ray.store.layout import Layout
 from xnas_ray.store.reader import load_explanations
 
@@ -34,3 +36,20 @@ def derived_explanations(root: Path, search_id: str) -> dict[str, pd.DataFrame]:
     host = ControllerHost(str(root))
     host.open(search_id, stored_card(root, search_id))
     return host.explain(search_id)
+
+
+def trial_graphs(root: Path, search_id: str, trial: int) -> tuple[str, dict[str, Any]]:
+    """A finished trial's architecture as the field writes it, and its graphs by cell type (see ``Space.graphs``).
+
+    Raises:
+        SearchNotFoundError: no such search.
+        StoreError: it has no such finished trial.
+        XnasError: its task bundle was changed or cannot be imported.
+    """
+    records = {record["trial"]: record for record in trial_records(root, search_id)}
+    if trial not in records:
+        raise StoreError(
+            f"search {search_id} has no finished trial {trial}.", field="trial", got=trial, valid=sorted(records)
+        )
+    space = open_search(root, stored_card(root, search_id)).space
+    return records[trial]["architecture"], dict(space.graphs(tuple(records[trial]["genotype"])))

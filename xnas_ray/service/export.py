@@ -97,7 +97,7 @@ def export_trial(root: Path | str, search_id: str, trial: int, folder: Path) -> 
     record = records[trial]
     facts = _architecture(Path(root), search_id, card, record)
     try:
-        _prepare(folder)
+        prepare_folder(folder)
         _write_json(folder / ARCHITECTURE, facts)
         _write_json(folder / RECIPE, _recipe(card, record))
         (folder / LOADER).write_text(LOADER_TEXT, encoding="utf-8")
@@ -111,7 +111,12 @@ def export_trial(root: Path | str, search_id: str, trial: int, folder: Path) -> 
     return folder
 
 
-def _prepare(folder: Path) -> None:
+def prepare_folder(folder: Path) -> None:
+    """Make a folder to write a trial to; it may exist if it is empty.
+
+    Raises:
+        StoreError: it is not empty.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise StoreError(f"{folder} is not empty.", field="--out", fix="Name a folder that does not exist yet.")

@@ -20,10 +20,18 @@ class Fleet:
     Args:
         launcher: starts and finds worker processes.
         post: hands an event to the scheduler; it is stamped with the time by the engine.
+        start_timeout_s: how long a worker may take to start, imports included.
     """
 
-    def __init__(self, launcher: WorkerLauncher, *, post: Callable[[Callable[[float], Event]], None]) -> None:
+    def __init__(
+        self,
+        launcher: WorkerLauncher,
+        *,
+        post: Callable[[Callable[[float], Event]], None],
+        start_timeout_s: float = 300.0,
+    ) -> None:
         """No worker yet."""
+        self._start_timeout_s = start_timeout_s
         self._launcher = launcher
         self._post = post
         self._workers: dict[str, ActorWorker] = {}
@@ -97,7 +105,7 @@ class Fleet:
         reason, kind = "ended", FailureKind.WORKER_DIED
         try:
             if announce:
-                await worker.ready()
+                await self._started(worker)
                 self._post(lambda now: WorkerReady(now, worker.worker_id))
             await worker.ended()
             worker.kill()  # its threads have ended; the actor's process has not
@@ -109,6 +117,14 @@ class Fleet:
             kind = FailureKind.NODE_DIED
         self._workers.pop(worker.worker_id, None)
         self._post(lambda now: WorkerGone(now, worker.worker_id, reason, kind))
+
+    async def _started(self, worker: ActorWorker) -> None:
+        """Wait until a worker answers; one that never does holds resources for nothing and is killed."""
+        try:
+            await asyncio.wait_for(worker.ready(), self._start_timeout_s)
+        except TimeoutError:
+            worker.kill()
+            raise TimeoutError(f"did not answer within {self._start_timeout_s:g} s of its start") from None
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(work)

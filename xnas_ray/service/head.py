@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import os
 import socket
 import time
@@ -17,24 +18,30 @@ from typing import Any
 import ray
 
 from xnas_ray import messages as m
-from xnas_ray.errors import ProtocolError, SearchNotFoundError, ServiceError
+from xnas_ray.errors import ProtocolError, SearchNotFoundError, ServiceError, StoreFullError
 from xnas_ray.messages import PROTOCOL_VERSION, SearchState
 from xnas_ray.scheduler import Scheduler
 from xnas_ray.service.archive import stored_card, stored_state, stored_status, trial_records
 from xnas_ray.service.books import Book
 from xnas_ray.service.bring_up import ENDPOINT
 from xnas_ray.service.commits import Commits
+from xnas_ray.service.draining import departures, draining_nodes
 from xnas_ray.service.engine import CANCEL_REQUESTED, Engine
 from xnas_ray.service.finalists import KIND, stored_test, weights_assignment
 from xnas_ray.service.fleet import Fleet
 from xnas_ray.service.hosts import Hosts
+from xnas_ray.service.http_server import HttpServer, last_http_port, serve_head
 from xnas_ray.service.last_words import LastWords
+from xnas_ray.service.log_files import LogFiles
 from xnas_ray.service.logs import log_json_lines
+from xnas_ray.service.metrics import Monitor
 from xnas_ray.service.remote import NAMESPACE, HostLauncher, WorkerLauncher, head_name
 from xnas_ray.service.reports import WEIGHTS_FILE, Assignment, Report
 from xnas_ray.service.settings import HeadSettings
+from xnas_ray.service.spool import Spool
 from xnas_ray.service.status import live_status
-from xnas_ray.store.files import Files, write_whole
+from xnas_ray.service.trusted import write_private
+from xnas_ray.service.users import current_user
 from xnas_ray.store.ids import new_search_id
 from xnas_ray.store.layout import Layout
 from xnas_ray.store.reader import search_rows
@@ -43,6 +50,9 @@ from xnas_ray.store.reuse import ReuseIndex
 from xnas_ray.store.writer import StoreWriter
 
 log = logging.getLogger(__name__)
+
+NO_SPACE = "the store cannot be written"
+SPACE_RETRY_S = 2.0
 
 
 class Head:
@@ -57,18 +67,27 @@ class Head:
         """Take the store; the rest begins in ``start``, in the event loop."""
         log_json_lines()
         self.root = Path(root)
+        LogFiles(self.root, "head").start()
         self.settings = settings
         self.layout = Layout(self.root)
-        self.writer = StoreWriter.open(self.root, take_over=settings.take_over)
+        self.writer = _take(self.root, settings.take_over)
         self._started = asyncio.Event()
         self._changed: dict[str, asyncio.Event] = {}
         self._starting = False
+        self._announced = False
         self._broken: Exception | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._submitted: dict[str, str] = {}
+        self._submitted: dict[str, asyncio.Future[str]] = {}
         self._without_space: set[str] = set()
         self._nodes: set[str] = set()
+        self._leaving: set[str] = set()
+        self._http: HttpServer | None = None
+        self._end: asyncio.Future[None] | None = None
         ray.get_runtime_context().current_actor.start.remote()
+
+    def __repr__(self) -> str:
+        """What Ray's dashboard shows."""
+        return f"head of {self.root}"
 
     async def start(self) -> bool:
         """Bring everything up, once.
@@ -101,7 +120,11 @@ class Head:
         )
         self.engine = Engine(scheduler, self.commits, ReuseIndex(self.root), discard_weights=self._discard_weights)
         environment = dict(self.settings.environment)
-        self.fleet = Fleet(WorkerLauncher(self.root, self.settings.worker, environment), post=self.engine.post)
+        self.fleet = Fleet(
+            WorkerLauncher(self.root, self.settings.worker, environment),
+            post=self.engine.post,
+            start_timeout_s=self.settings.start_timeout_s,
+        )
         self.hosts = Hosts(
             HostLauncher(self.root, environment),
             self.settings.hosts,
@@ -110,6 +133,7 @@ class Head:
             on_refusal=self.engine.refusal,
             flush=self.commits.flush,
         )
+        self.hosts.on_asked = lambda seconds: self.engine.happened.asks_s.add(seconds)
         self.engine.connect(self.fleet, self.hosts)
         self.engine.on_change = self._notify
         self.last_words = LastWords(self.engine, self.hosts)
@@ -118,19 +142,27 @@ class Head:
         await self._look_at_nodes()
         self._restore()
         await self.fleet.adopt()
-        self._write_endpoint()
+        self._http = serve_head(
+            self.root,
+            ray.get_runtime_context().current_actor,
+            host=self.settings.http_host,
+            port=self.settings.http_port,
+            wanted=last_http_port(self.root),
+        )
+        self._announce()
         self.engine.post(m.Tick)
-        self._tasks = [asyncio.create_task(job()) for job in (self._tick_loop, self._node_loop)]
+        monitor = Monitor(self.engine, self.settings.scheduler.max_running_searches)
+        spool = Spool(self.root, self.submit)
+        jobs = (self._tick_loop, self._node_loop, monitor.run, spool.run)
+        self._tasks = [asyncio.create_task(job()) for job in jobs]
 
     # ---- life -------------------------------------------------------------------------------------------------------
 
     def _restore(self) -> None:
-        self._submitted = {
-            row["idempotency_key"]: search_id
-            for search_id, rows in search_rows(self.layout, ["search_id", "idempotency_key"]).items()
-            for row in rows
-            if row["idempotency_key"]
-        }
+        for search_id, rows in search_rows(self.layout, ["search_id", "idempotency_key"]).items():
+            for key in filter(None, (row["idempotency_key"] for row in rows)):
+                self._submitted[key] = asyncio.get_running_loop().create_future()
+                self._submitted[key].set_result(search_id)
         for search_id in unfinished_searches(self.root):
             if self.settings.only is None or search_id in self.settings.only:
                 self._take_up(search_id)
@@ -146,12 +178,24 @@ class Head:
         self.engine.post(lambda now: m.SearchSubmitted(now, search_id, book.config(), history.progress()))
         if history.reason == CANCEL_REQUESTED:
             self.engine.post(lambda now: m.CancelRequested(now, search_id))
+        elif history.state == SearchState.PAUSED and history.reason.startswith(NO_SPACE):
+            self.engine.post(lambda now: m.ResumeRequested(now, search_id))  # this head could write: there is space
+
+    def _announce(self) -> None:
+        """Write the endpoint; on a full disk it is tried again, and what an earlier head wrote still leads here."""
+        try:
+            self._write_endpoint()
+        except OSError as error:
+            log.warning("the endpoint cannot be written yet: %s", error)
+        else:
+            self._announced = True
 
     def _write_endpoint(self) -> None:
         text = json.dumps(
             {
                 "protocol": PROTOCOL_VERSION,
                 "address": ray.get_runtime_context().gcs_address,
+                "http": self._http and self._http.address,
                 "namespace": NAMESPACE,
                 "head": head_name(self.root),
                 "host": socket.gethostname(),
@@ -160,9 +204,7 @@ class Head:
                 "token_path": os.environ.get("RAY_AUTH_TOKEN_PATH"),
             }
         )
-        temporary = self.layout.temporary / f"{ENDPOINT}.{os.getpid()}"
-        write_whole(Files(), temporary, memoryview(text.encode()))
-        temporary.replace(self.root / ENDPOINT)
+        write_private(self.root / ENDPOINT, text)
 
     async def _tick_loop(self) -> None:
         while True:
@@ -175,9 +217,13 @@ class Head:
         while True:
             await asyncio.sleep(self.settings.nodes_every_s)
             await self._look_at_nodes()
+            if not self._announced:
+                self._announce()
 
     async def _look_at_nodes(self) -> None:
-        nodes = await asyncio.get_running_loop().run_in_executor(None, ray.nodes)
+        loop = asyncio.get_running_loop()
+        nodes = await loop.run_in_executor(None, ray.nodes)
+        deadlines = await loop.run_in_executor(None, draining_nodes)
         alive = {n["NodeID"]: n["Resources"] for n in nodes if n["Alive"]}
         for node_id in sorted(self._nodes - set(alive)):
             self.fleet.lost_nodes.add(node_id)
@@ -186,13 +232,18 @@ class Head:
             cpus = _at_most(alive[node_id].get("CPU", 0.0), self.settings.cpus_per_node)
             gpus = _at_most(alive[node_id].get("GPU", 0.0), self.settings.gpus_per_node)
             self.engine.post(partial(_event, m.NodeJoined, node_id, cpus, gpus))
-        self._nodes = set(alive)
+        for node_id in sorted(set(deadlines) - self._leaving):
+            log.info("node %s leaves: its trials finish, or checkpoint and move", node_id)
+        checkpoint_s = self.settings.scheduler.kill_after_s + 2 * self.settings.nodes_every_s
+        for node_id, checkpoint in departures(deadlines, time.time(), checkpoint_s):
+            self.engine.post(partial(_event, m.NodeDraining, node_id, checkpoint))
+        self._nodes, self._leaving = set(alive), set(deadlines)
 
     def _store_full(self, message: str) -> None:
         """The disk is full: pause before anything is thrown away; what was measured waits in memory."""
         for view in self.engine.scheduler.searches():
             if view.state in (SearchState.RUNNING, SearchState.QUEUED):
-                reason = f"the store cannot be written: {message}"
+                reason = f"{NO_SPACE}: {message}"
                 self._without_space.add(view.search_id)
                 self.engine.post(partial(_event, m.PauseRequested, view.search_id, reason))
 
@@ -252,33 +303,55 @@ class Head:
         }
 
     async def submit(
-        self, protocol: int, spec: Mapping[str, Any], task_hash: str, idempotency_key: str | None = None
+        self,
+        protocol: int,
+        spec: Mapping[str, Any],
+        task_hash: str,
+        idempotency_key: str | None = None,
+        search_id: str | None = None,
     ) -> str:
-        """Queue a search; returns its id once its row is durable. The same key gives the same search again."""
+        """Queue a search; returns its id once its row is durable. The same key gives the same search again.
+
+        A search of the spool brings the id that its client has given it; the others get one here.
+        """
         await self.start()
         if protocol != PROTOCOL_VERSION:
             raise ProtocolError(
                 f"the service speaks protocol {PROTOCOL_VERSION}, the client {protocol}.",
                 fix="Install the same version of xnas-ray on both sides.",
             )
-        if idempotency_key and idempotency_key in self._submitted:
-            return self._submitted[idempotency_key]
-        card = await self.hosts.resolve(spec, task_hash)
-        search_id = new_search_id(time.time())
-        if idempotency_key:
-            self._submitted[idempotency_key] = search_id
+        if not idempotency_key:
+            return await self._submit(spec, task_hash, None)
+        if idempotency_key not in self._submitted:
+            work = asyncio.ensure_future(self._submit(spec, task_hash, idempotency_key, search_id))
+            self._submitted[idempotency_key] = work
+            work.add_done_callback(partial(self._forget_refused, idempotency_key))
+        return await asyncio.shield(self._submitted[idempotency_key])  # who asks twice at once waits for one answer
+
+    def _forget_refused(self, idempotency_key: str, work: asyncio.Future[str]) -> None:
+        """What was refused may be corrected and submitted again with its key."""
+        if work.cancelled() or work.exception() is not None:
+            del self._submitted[idempotency_key]
+
+    async def _submit(
+        self, spec: Mapping[str, Any], task_hash: str, idempotency_key: str | None, search_id: str | None = None
+    ) -> str:
+        card = {**await self.hosts.resolve(spec, task_hash), "submitted_by": current_user()}
+        search_id = search_id or new_search_id(time.time())
         book = Book(search_id, card)
-        self.engine.books[search_id] = book
         durable = asyncio.Event()
         columns = {
+            "summary": book.summary(),
             "name": book.spec.name,
             "task": card["task"],
             "controller": book.spec.controller.name,
             "spec": json.dumps(card),
             "idempotency_key": idempotency_key,
+            "submitted_by": card["submitted_by"],
         }
         self.engine.log_search(search_id, SearchState.QUEUED, "", durable.set, **columns)
         await durable.wait()
+        self.engine.books[search_id] = book  # nobody sees it before it is durable
         self.engine.post(lambda now: m.SearchSubmitted(now, search_id, book.config()))
         return search_id
 
@@ -290,6 +363,12 @@ class Head:
         if search_id in self.engine.books:
             return [live_status(self.engine, self.engine.books[search_id])]
         return [await asyncio.get_running_loop().run_in_executor(None, stored_status, self.root, search_id)]
+
+    async def demand(self) -> list[tuple[float, float, float | None]]:
+        """CPUs and GPUs of a worker, and how many of these could have a trial at once; None for any number."""
+        await self.start()
+        wanted = self.engine.scheduler.demand().items()
+        return [(*shape, None if math.isinf(count) else count) for shape, count in wanted]
 
     async def wait(self, search_id: str, timeout_s: float) -> dict[str, Any] | None:
         """The status once the search has ended or is paused; None when it is still at work after ``timeout_s``."""
@@ -382,8 +461,16 @@ class Head:
         return metrics
 
     async def stop(self, checkpoint: bool = True) -> None:
-        """End the service: running trials checkpoint, rows are flushed, workers end, the store is free."""
+        """End the service: running trials checkpoint, rows are flushed, workers end, the store is free.
+
+        Who asks again, perhaps because the answer was lost, waits for the same end.
+        """
         await self.start()
+        if self._end is None:
+            self._end = asyncio.ensure_future(self._stop(checkpoint))
+        await asyncio.shield(self._end)
+
+    async def _stop(self, checkpoint: bool) -> None:
         if checkpoint:
             await self._checkpoint_all()
         await self.last_words.settle()
@@ -393,6 +480,8 @@ class Head:
         self.fleet.kill_all()
         await self.commits.close()
         (self.root / ENDPOINT).unlink(missing_ok=True)
+        if self._http is not None:
+            self._http.stop()
 
     async def _checkpoint_all(self) -> None:
         """Pause every running search with a checkpoint, without a word of it in the store: the next head goes on."""
@@ -413,6 +502,18 @@ class Head:
                 f"search {search_id} is {state} and not in this service.",
                 fix="A finished search goes on with `xnas extend`; an interrupted one with `xnas run --resume`.",
             )
+
+
+def _take(root: Path, take_over: bool) -> StoreWriter:
+    """Become the writer; a head that was restarted on a full disk waits for space, for Ray would not try again."""
+    while True:
+        try:
+            return StoreWriter.open(root, take_over=take_over)
+        except StoreFullError as error:
+            if not ray.get_runtime_context().was_current_actor_reconstructed:
+                raise
+            log.warning("this head waits for space: %s", error)
+            time.sleep(SPACE_RETRY_S)
 
 
 def _at_most(value: float, limit: float | None) -> float:

@@ -132,6 +132,10 @@ class ControllerHost:
         self.root = Path(root)
         self._open: dict[str, OpenSearch] = {}
 
+    def __repr__(self) -> str:
+        """What Ray's dashboard shows."""
+        return f"controllers of {self.root}"
+
     def pid(self) -> int:
         """The process id."""
         return os.getpid()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -52,6 +53,9 @@ class Hosts:
         post: hands an event to the scheduler (without ``now_s``: the engine stamps it).
         on_proposal: takes a proposal, before anybody is told of it.
         flush: waits until every row is durable; a controller replays what is durable.
+
+    Attributes:
+        on_asked: called with the seconds that a controller took to answer a request for candidates.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class Hosts:
         self._hosts: dict[int, ActorHost] = {}
         self._lines: dict[str, Line] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.on_asked: Callable[[float], None] = lambda seconds: None
 
     # ---- orders -----------------------------------------------------------------------------------------------------
 
@@ -227,8 +232,11 @@ class Hosts:
         return found
 
     async def _step(self, search_id: str, line: Line, generation: int, tells: list[Told], wanted: int) -> None:
+        started_s = time.monotonic()
         with contextlib.suppress(_Broken):
             found = await self._call(search_id, line, generation, lambda host: host.step(search_id, tells, wanted))
+            if wanted:
+                self.on_asked(time.monotonic() - started_s)
             self._take(search_id, line, found, wanted)
 
     async def _explain(self, search_id: str, line: Line, generation: int) -> None:
@@ -266,7 +274,8 @@ class Hosts:
         if line.losses >= MAX_LOSSES_IN_A_ROW:
             self._failed(search_id, line, generation, RuntimeError(f"its process died {line.losses} times: {error}"))
             return
-        log.warning("the controller host of search %s died, its searches are replayed: %s", search_id, error)
+        about = {"about": {"search": search_id}}
+        log.warning("the controller host died, its searches are replayed: %s", error, extra=about)
         if line.last_words is not None:
             self._reopen(search_id, line)
         else:

@@ -26,7 +26,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from xnas_ray.errors import XnasError
 from xnas_ray.messages import Attempt
 from xnas_ray.service.host import ControllerHost, Proposal, Told
-from xnas_ray.service.logs import log_json_lines
+from xnas_ray.service.log_files import LogFiles
+from xnas_ray.service.logs import about, log_json_lines
 from xnas_ray.service.reports import HEAD_SILENCE_S, RETRY_S, Assignment, Report
 
 NAMESPACE = "xnas"
@@ -63,6 +64,31 @@ async def answer(reference: Any) -> Any:
 
 
 # ---- controller hosts -----------------------------------------------------------------------------------------------
+
+
+class HostActor(ControllerHost):
+    """Ray's side of a ``ControllerHost``."""
+
+    def __init__(self, root: str, slot: int) -> None:
+        """The host of a slot."""
+        log_json_lines()
+        LogFiles(Path(root), f"host-{slot}").start()
+        super().__init__(root)
+
+    def open(self, search_id: str, card: Mapping[str, Any]) -> tuple[int, int]:
+        """See ``ControllerHost.open``."""
+        with about(search=search_id):
+            return super().open(search_id, card)
+
+    def step(self, search_id: str, tells: Sequence[Told], proposals: int) -> list[Proposal | None]:
+        """See ``ControllerHost.step``."""
+        with about(search=search_id):
+            return super().step(search_id, tells, proposals)
+
+    def explain(self, search_id: str) -> dict[str, Any]:
+        """See ``ControllerHost.explain``."""
+        with about(search=search_id):
+            return super().explain(search_id)
 
 
 class ActorHost:
@@ -106,10 +132,15 @@ class HostLauncher:
         self._environment = dict(environment)
 
     def host(self, slot: int) -> ActorHost:
-        """The host of a slot: the living one, else a new one."""
+        """The host of a slot: the living one, else a new one.
+
+        It stays on the head's node: without CPUs of its own Ray would place it anywhere, and on a node that comes and
+        goes it would hold up the leaving and then have to replay its searches.
+        """
         name = f"xnas-host-{store_tag(self._root)}-{slot}"
+        here = ray.get_runtime_context().get_node_id()
         handle = (
-            ray.remote(ControllerHost)
+            ray.remote(HostActor)
             .options(
                 name=name,
                 namespace=NAMESPACE,
@@ -117,9 +148,11 @@ class HostLauncher:
                 get_if_exists=True,
                 num_cpus=0,
                 max_restarts=0,
+                enable_task_events=False,
+                scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=True),
                 runtime_env={"env_vars": self._environment} if self._environment else None,
             )
-            .remote(str(self._root))
+            .remote(str(self._root), slot)
         )
         return ActorHost(handle)
 
@@ -132,10 +165,13 @@ class WorkerActor:
 
     def __init__(self, worker_id: str, root: str, shape: tuple[float, float], settings: Mapping[str, Any]) -> None:
         """Import what trials need, so that the first one does not wait for it."""
+        from xnas_ray.service.shown import Shown
         from xnas_ray.service.task_runner import TaskRunner
         from xnas_ray.service.trial_worker import TrialWorker
 
         log_json_lines()
+        LogFiles(Path(root), worker_id).start()
+        self._about = f"worker {worker_id}: {shape[0]:g} CPU, {shape[1]:g} GPU"
         self._link = HeadLink(Path(root))
         context = ray.get_runtime_context()
         self._runner = TaskRunner(Path(root), gpus=shape[1], settings=settings, card=self._link.card)
@@ -149,6 +185,21 @@ class WorkerActor:
             memory_growth_bytes=int(settings.get("memory_growth_bytes", 2 * 2**30)),
             checkpoint_every_s=float(settings.get("checkpoint_every_s", 30.0)),
         )
+        self._shown = Shown(lambda: self._worker.running, self._begin_task)
+        self._shown.start()
+
+    def __repr__(self) -> str:
+        """What Ray's dashboard shows."""
+        return self._about
+
+    def _begin_task(self, name: str) -> None:
+        """A Ray task that ends with the trial that runs now."""
+        itself = ray.get_runtime_context().current_actor
+        itself.trial.options(name=name, enable_task_events=True).remote(name)
+
+    def trial(self, name: str) -> str:
+        """See ``Shown.wait_for``."""
+        return self._shown.wait_for(name)
 
     def ready(self) -> bool:
         """Answer once everything is imported."""
@@ -291,6 +342,7 @@ class WorkerLauncher:
                 num_gpus=gpus,
                 max_restarts=0,
                 max_concurrency=8,
+                enable_task_events=False,  # of calls; those of trials are wanted
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
                 runtime_env={"env_vars": self._environment},
             )

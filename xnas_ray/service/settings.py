@@ -29,6 +29,9 @@ class HeadSettings:
         nodes_every_s: seconds between two looks at the cluster's nodes.
         cpus_per_node: CPUs of each node that this service may use; None for all.
         gpus_per_node: GPUs of each node that this service may use; None for all.
+        start_timeout_s: a worker that has not answered so long after its start is killed.
+        http_host: name or address on which the HTTP API listens; None for this machine alone.
+        http_port: its port; 0 for any free one.
     """
 
     only: tuple[str, ...] | None = None
@@ -42,6 +45,9 @@ class HeadSettings:
     nodes_every_s: float = 2.0
     cpus_per_node: float | None = None
     gpus_per_node: float | None = None
+    start_timeout_s: float = 300.0
+    http_host: str | None = None
+    http_port: int = 0
 
     @classmethod
     def from_toml(cls, path: Path, **fixed: Any) -> HeadSettings:
@@ -68,14 +74,24 @@ class HeadSettings:
             scheduler["backoff_s"] = tuple(scheduler["backoff_s"])
         worker = dict(data.get("worker", {}))
         _only(worker, WORKER_KEYS, "worker.")
+        text = head.pop("http_host", None)
+        if not (text is None or (isinstance(text, str) and text.isprintable())):
+            raise SpecError(f"must be a host name or an address, got {text!r}.", field="http_host")
+        if head.get("http_port", 0) not in range(2**16):
+            raise SpecError(f"must be from 0 to 65535, got {head['http_port']!r}.", field="http_port")
         for name, value in {**head, **scheduler, **worker}.items():
             numbers = value if isinstance(value, tuple) else (value,)
             if not all(isinstance(n, (int, float)) and not isinstance(n, bool) and n >= 0 for n in numbers):
                 raise SpecError(f"must be a number of at least 0, got {value!r}.", field=name)
-        return cls(**{**head, "scheduler": SchedulerConfig(**scheduler), "worker": worker, **fixed})
+        return cls(
+            **{**head, "http_host": text or None, "scheduler": SchedulerConfig(**scheduler), "worker": worker, **fixed}
+        )
 
 
-HEAD_KEYS = ("hosts", "commit_interval_s", "nodes_every_s", "cpus_per_node", "gpus_per_node")
+HEAD_KEYS = (
+    *("hosts", "commit_interval_s", "nodes_every_s", "cpus_per_node", "gpus_per_node", "start_timeout_s"),
+    *("http_host", "http_port"),
+)
 WORKER_KEYS = ("memory_growth_bytes", "checkpoint_every_s", "data_memory_bytes", "threads")
 
 

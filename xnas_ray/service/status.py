@@ -21,6 +21,7 @@ def live_status(engine: Engine, book: Book) -> dict[str, Any]:
     return {
         "search_id": book.search_id,
         "name": book.spec.name,
+        "submitted_by": book.card.get("submitted_by"),
         "state": str(SearchState.DRAINING if finishing else view.state),
         "reason": EXPLAINING if finishing else view.reason or view.note,
         "task": book.card["task"],

@@ -25,6 +25,7 @@ from xnas_ray.errors import StoppedError, TrainingError, XnasError
 from xnas_ray.messages import Attempt, Failure, FailureKind, TrialStatus
 from xnas_ray.service.logs import about
 from xnas_ray.service.reports import HEAD_SILENCE_S, RETRY_S, Assignment, EpochReport, Report, TrialResult
+from xnas_ray.service.shown import RunningTrial
 from xnas_ray.training.checkpoint import CHECKPOINT_NAME
 from xnas_ray.training.context import Stop
 
@@ -32,6 +33,9 @@ EPOCH_REPORT_INTERVAL_S = 1.0
 REPORT_INTERVAL_S = 0.05  # that of the head's commits: what ends within it becomes durable together anyway
 BEAT_INTERVAL_S = 5.0
 LOG_LINES = 40
+LOGGED_FROM_S = 1.0
+"""A completed attempt that was shorter has no line of its own: look-ups take a millisecond."""
+
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +87,10 @@ class TrialWorker:
         node_id: where it runs.
         memory_growth_bytes: ask to be replaced when the process grew by more than this since its first trial.
         checkpoint_every_s: least seconds between two checkpoints of a trial.
+
+    Attributes:
+        ended: set when no trial will run any more.
+        running: the trial under way.
     """
 
     def __init__(
@@ -102,6 +110,7 @@ class TrialWorker:
         self.shape = shape
         self.node_id = node_id
         self.ended = threading.Event()
+        self.running: RunningTrial | None = None
         self._runner = runner
         self._root = root
         self._send = send
@@ -166,12 +175,16 @@ class TrialWorker:
         while (assignment := self._todo.get()) is not None:
             with about(search=assignment.search_id, trial=assignment.trial, attempt=assignment.attempt):
                 result = self._attempt(assignment)
+                if result.duration_s >= LOGGED_FROM_S and result.status == TrialStatus.COMPLETED:
+                    log.info("the attempt ended: completed", extra={"about": dict(result.metrics)})
             with self._lock:
                 key = (assignment.search_id, assignment.trial, assignment.attempt)
                 self._held.pop(key)
                 self._stops.pop(key, None)
                 self._current, self._context = None, None
                 self._outbox.append(result)
+                if self.running is not None:
+                    self.running.result, self.running = result, None
             self._wake.set()
         deadline = time.monotonic() + HEAD_SILENCE_S
         while self._outbox and time.monotonic() < deadline:
@@ -188,6 +201,7 @@ class TrialWorker:
         )
         with self._lock:
             self._current, self._context = key, context
+            self.running = RunningTrial(assignment, started)
             if key in self._stops:
                 context.stop(checkpoint=self._stops[key])
         try:
@@ -227,6 +241,8 @@ class TrialWorker:
         report = EpochReport(assignment.search_id, assignment.trial, assignment.attempt, dict(record))
         with self._lock:
             self._outbox.append(report)
+            if self.running is not None:
+                self.running.epoch = int(record.get("epoch", self.running.epoch + 1))
         now = time.monotonic()
         if now - self._last_epoch_s >= EPOCH_REPORT_INTERVAL_S:
             self._last_epoch_s = now

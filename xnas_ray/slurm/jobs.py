@@ -90,7 +90,8 @@ def probe() -> None:
 def submit(script: str, *, environment: Mapping[str, str] | None = None) -> str:
     """Queue a batch script; returns the job's number.
 
-    What the script says wins over the ``SBATCH_`` variables of the environment; the others reach sbatch.
+    What the script says wins over the ``SBATCH_`` variables of the environment; the others reach sbatch. A job that
+    submits another one does not pass on what Slurm and Ray told it about itself.
 
     Raises:
         SlurmError: Slurm refuses it.
@@ -98,6 +99,8 @@ def submit(script: str, *, environment: Mapping[str, str] | None = None) -> str:
     said = {line.removeprefix("#SBATCH --").partition("=")[0] for line in script.splitlines() if "#SBATCH --" in line}
     given = os.environ if environment is None else environment
     kept = {name: value for name, value in given.items() if _VARIABLES.get(name) not in said}
+    if "SLURM_JOB_ID" in given:
+        kept = {n: v for n, v in kept.items() if n == "SLURM_CONF" or not n.startswith(("SLURM", "SRUN_", "RAY_"))}
     printed = _run(["sbatch", "--parsable"], text=script, environment=kept, failing="Slurm refuses the job")
     return printed.strip().splitlines()[-1].partition(";")[0]
 

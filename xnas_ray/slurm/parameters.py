@@ -15,9 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from xnas_ray.errors import SpecError
+from xnas_ray.slurm.elastic import ElasticPolicy
 
 TABLE = "slurm"
 """Name of the parameters' table in a profile."""
+
+ELASTIC = "elastic"
+"""Name of the table within it that has the policy."""
 
 VARIABLE_PREFIX = "XNAS_SLURM_"
 DEFAULT_PROFILE = Path("cluster") / "slurm.toml"
@@ -117,9 +121,14 @@ class SlurmParameters:
     temporary_root: str = _parameter("/tmp", "folder on each node for Ray's sockets and logs", _short_folder)
     object_store_gb: float = _parameter(1.0, "shared memory of Ray on each node in GiB", _within(0.08, 1024))
     dashboard: bool = _parameter(True, "start Ray's dashboard, on the first node's loopback address")
-    drain_s: int = _parameter(10, "seconds that a leaving node may take", _within(0, 3600))
+    drain_s: int = _parameter(
+        60, "seconds in which trials of a leaving node may finish, before they write checkpoints", _within(0, 86_400)
+    )
+    lifetime_min: int = _parameter(
+        0, "minutes after which worker jobs leave; 0 for just before their time limit", _within(0, 525_600)
+    )
     stagger_s: int = _parameter(
-        60, "seconds by which worker jobs of an array end one before the other", _within(0, 3600)
+        60, "seconds by which worker jobs of an array leave one before the other", _within(0, 86_400)
     )
 
     def __post_init__(self) -> None:
@@ -141,6 +150,11 @@ class SlurmParameters:
             raise SpecError(
                 f"{self.signal_s} s are more than half of the time limit of {self.timeout_min} min.",
                 field=f"{TABLE}.signal_s",
+            )
+        if self.timeout_min and self.lifetime_min > self.timeout_min:
+            raise SpecError(
+                f"{self.lifetime_min} min are more than the time limit of {self.timeout_min} min.",
+                field=f"{TABLE}.lifetime_min",
             )
         skipped = {name.removeprefix("--") for name in self.skip_directives}
         for text in self.extra_directives:
@@ -191,15 +205,21 @@ class Resolved:
         parameters: the values in force.
         sources: ``flag``, ``environment``, the path of the profile, or ``default``, by parameter.
         profile: the profile that was read, None if there is none.
+        elastic: the policy of the profile's table ``[slurm.elastic]``, None without one.
     """
 
     parameters: SlurmParameters
     sources: Mapping[str, str]
     profile: Path | None
+    elastic: ElasticPolicy | None = None
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Name, value and source of every parameter, as ``xnas doctor`` shows them."""
-        return [(name, _shown(getattr(self.parameters, name)), source) for name, source in self.sources.items()]
+        rows = [(name, _shown(getattr(self.parameters, name)), source) for name, source in self.sources.items()]
+        if self.elastic is not None:
+            settings = ", ".join(f"{name} = {value:g}" for name, value in self.elastic.to_json().items())
+            rows.append((ELASTIC, settings, str(self.profile)))
+        return rows
 
 
 def resolve_parameters(
@@ -210,7 +230,8 @@ def resolve_parameters(
     Args:
         flags: values by name; None and empty ones were not given. Texts are read as those of the environment.
         environment: of the process; variables are called ``XNAS_SLURM_<NAME>``, lists have one item a line.
-        profile: TOML file whose table ``[slurm]`` has parameters; by default ``cluster/slurm.toml``, if it is there.
+        profile: TOML file whose table ``[slurm]`` has parameters, and perhaps a policy in ``[slurm.elastic]``; by
+            default ``cluster/slurm.toml``, if it is there.
 
     Raises:
         SpecError: a name is unknown, a value is malformed or out of range, or the profile cannot be read.
@@ -220,8 +241,12 @@ def resolve_parameters(
         ("flag", {name: value for name, value in flags.items() if value is not None and value != []}),
         ("environment", _from_environment(environment)),
     ]
+    elastic = None
     if path is not None:
-        given.append((str(path), _from_profile(path)))
+        table = _from_profile(path)
+        if ELASTIC in table:
+            elastic = ElasticPolicy.from_mapping(table.pop(ELASTIC))
+        given.append((str(path), table))
     values, sources = dict(_DEFAULTS), dict.fromkeys(_DEFAULTS, "default")
     for source, found in reversed(given):
         known(found, TABLE)
@@ -230,7 +255,7 @@ def resolve_parameters(
             sources[name] = source
     if "/" in values["environment"]:
         values["environment"] = str(Path(values["environment"]).expanduser().absolute())
-    return Resolved(SlurmParameters(**values), sources, path)
+    return Resolved(SlurmParameters(**values), sources, path, elastic)
 
 
 def known(given: Iterable[str], prefix: str) -> None:
@@ -260,7 +285,7 @@ def _from_profile(path: Path) -> dict[str, Any]:
     table = data.get(TABLE, {})
     if not isinstance(table, dict):
         raise SpecError("must be a table.", field=TABLE)
-    return table
+    return dict(table)
 
 
 def _converted(name: str, value: Any, source: str, *, as_text: bool) -> Any:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from xnas_ray.errors import StoreError
 from xnas_ray.slurm.script import LOG_FOLDER
@@ -25,6 +27,9 @@ class JobRecord:
         nodes: nodes of the job; of an array, its tasks.
         task_hash: of the bundle that a search needs.
         key: idempotency key of a search.
+        elastic: rule by which a service asks for nodes itself, empty for none (see ``elastic``).
+        parameters: of such a service, and so of its worker jobs.
+        python: the interpreter that submitted it.
     """
 
     job_id: str
@@ -34,6 +39,9 @@ class JobRecord:
     nodes: int
     task_hash: str = ""
     key: str = ""
+    elastic: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    python: str = ""
 
 
 def folder_of(root: Path) -> Path:

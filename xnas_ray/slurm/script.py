@@ -14,6 +14,7 @@ from pathlib import Path
 
 from xnas_ray.errors import SpecError
 from xnas_ray.slurm import shell
+from xnas_ray.slurm.lifetimes import CHECKPOINT_S, Lifetimes
 from xnas_ray.slurm.parameters import SlurmParameters, directive
 
 GIB = 2**30
@@ -96,13 +97,19 @@ def worker_script(parameters: SlurmParameters, place: Place, *, count: int = 1) 
     """
     if count < 1:
         raise SpecError(f"must be at least 1, got {count}.", field="count")
+    lifetimes = Lifetimes.of(parameters, count)
     return _script(
         parameters,
         place,
         role="worker",
         about="Nodes for a running service of xnas-ray.",
         parts=(shell.WORKER,),
-        variables={"stagger_s": str(parameters.stagger_s)},
+        variables={
+            "drain_s": str(parameters.drain_s),
+            "checkpoint_s": str(CHECKPOINT_S),
+            "longest_s": str(lifetimes.longest_s),
+            "spacing_ms": str(lifetimes.spacing_ms),
+        },
         array=f"0-{count - 1}",
     )
 
@@ -187,7 +194,6 @@ def _common(parameters: SlurmParameters, place: Place) -> dict[str, str]:
         "temporary_root": parameters.temporary_root,
         "limit_s": str(parameters.timeout_min * 60),
         "signal_s": str(parameters.signal_s),
-        "drain_s": str(parameters.drain_s),
         "max_timeouts": str(parameters.max_timeouts),
     }
 

@@ -58,8 +58,15 @@ class Compactor:
 
     def compact(self, search_id: str | None, now_s: float, *, whole: bool) -> CompactionReport:
         """Compact the tables of one search, or all; see ``StoreWriter.compact``."""
+        return self._compact(self._publisher.layout.folders(search_id), now_s, whole)
+
+    def compact_searches(self, now_s: float) -> CompactionReport:
+        """Compact the table of searches; see ``StoreWriter.compact_searches``."""
+        return self._compact([("searches", self._publisher.layout.table("searches"))], now_s, whole=False)
+
+    def _compact(self, folders: Iterable[tuple[str, Path]], now_s: float, whole: bool) -> CompactionReport:
         report = CompactionReport()
-        for table, folder in self._publisher.layout.folders(search_id):
+        for table, folder in folders:
             try:
                 self._compact_folder(folder, schema.table_of(table), now_s, whole, report)
             except (StoreFullError, StoreLockedError):

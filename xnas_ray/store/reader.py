@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from xnas_ray.errors import SearchNotFoundError, StoreError
 from xnas_ray.store import schema
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 LATEST = "latest"
 SHORTEST_PREFIX = 4
 _SHOWN = 10
+_LISTED = (
+    *("search_id", "epoch", "seq", "at", "state", "reason", "name", "task", "controller", "summary"),
+    *("idempotency_key", "submitted_by"),
+)
+"""What a listing needs: everything but specifications, which are nearly all of the table's bytes."""
+_LASTING = ("name", "task", "controller", "idempotency_key", "submitted_by", "summary")
 
 
 def load_trials(
@@ -143,22 +150,31 @@ def _newest(layout: Layout, table: str, search_id: str) -> pd.DataFrame:
 def list_searches(root: Path | str) -> pd.DataFrame:
     """One row a search, in the order of submission; reads ``searches/`` only.
 
-    Columns: search_id, name, task, controller, state, reason, submitted_at, updated_at, idempotency_key, and
-    ``summary_<name>`` for what the latest summary says.
+    Columns: search_id, name, task, controller, state, reason, submitted_at, updated_at, idempotency_key,
+    submitted_by, and ``summary_<name>`` for what the latest summary says.
 
     Raises:
         StoreError: a part is damaged.
     """
+    return searches_frame(search_records(root))
+
+
+def search_records(root: Path | str) -> list[dict[str, Any]]:
+    """The rows of ``list_searches`` as mappings."""
+    return [_search(rows) for rows in search_rows(Layout(root), _LISTED).values()]
+
+
+def searches_frame(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """What ``list_searches`` makes of ``search_records``."""
     import pandas as pd
 
     columns = ["search_id", "name", "task", "controller", "state", "reason", "submitted_at", "updated_at"]
-    found = [_search(rows) for rows in search_rows(Layout(root)).values()]
-    return pd.DataFrame(found, columns=None if found else [*columns, "idempotency_key"])
+    return pd.DataFrame(list(records), columns=None if records else [*columns, "idempotency_key", "submitted_by"])
 
 
 def _search(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What the transitions of one search add up to."""
-    known = {name: last_of(rows, name) for name in ("name", "task", "controller", "idempotency_key", "summary")}
+    known = {name: last_of(rows, name) for name in _LASTING}
     summary = json.loads(known["summary"] or "{}")
     return {
         "search_id": rows[0]["search_id"],
@@ -170,14 +186,26 @@ def _search(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "submitted_at": rows[0]["at"],
         "updated_at": rows[-1]["at"],
         "idempotency_key": known["idempotency_key"],
+        "submitted_by": known["submitted_by"],
         **{f"summary_{name}": value for name, value in summary.items()},
     }
 
 
-def search_rows(layout: Layout, columns: Sequence[str] | None = None) -> dict[str, list[dict[str, Any]]]:
-    """Transitions of every search in order, by search id; searches in the order of submission."""
+def search_rows(
+    layout: Layout, columns: Sequence[str] | None = None, *, only: str | None = None
+) -> dict[str, list[dict[str, Any]]]:
+    """Transitions of every search in order, by search id; searches in the order of submission.
+
+    Args:
+        layout: of the store.
+        columns: only these, None for all.
+        only: whole id of the one search that is wanted, None for all.
+    """
+    table = read_table(layout, "searches", [None], columns)
+    if only is not None:
+        table = table.filter(pc.equal(table.column("search_id"), only))
     found: dict[str, list[dict[str, Any]]] = {}
-    for row in read_table(layout, "searches", [None], columns).to_pylist():
+    for row in table.to_pylist():
         found.setdefault(row["search_id"], []).append(row)
     return found
 

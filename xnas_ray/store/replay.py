@@ -119,7 +119,7 @@ def replay(root: Path | str, search_id: str, *, curves: bool = True) -> SearchRe
         StoreError: a part is damaged.
     """
     layout = Layout(root)
-    searches = search_rows(layout).get(search_id)
+    searches = search_rows(layout, only=search_id).get(search_id)
     if searches is None:
         raise SearchNotFoundError(f"there is no search {search_id!r} in {layout.root}.", field="search_id")
     log = read_table(layout, "log", [search_id])

@@ -140,6 +140,7 @@ class SearchRow:
         spec: the resolved specification as JSON text.
         summary: what there is to say about the search as a JSON object.
         idempotency_key: of the submission.
+        submitted_by: user as whom it was submitted.
     """
 
     search_id: str
@@ -154,6 +155,7 @@ class SearchRow:
     spec: str | None = None
     summary: str | None = None
     idempotency_key: str | None = None
+    submitted_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,8 +73,8 @@ _LOG = _columns(
 
 _SEARCHES = _columns(
     required={"search_id": _TEXT, "epoch": pa.int32(), "seq": pa.int64(), "at": _TIME, "state": _TEXT, "reason": _TEXT},
-    optional=dict.fromkeys(("name", "task", "controller", "spec", "summary", "idempotency_key"), _TEXT),
-    order="search_id epoch seq at state reason name task controller spec summary idempotency_key",
+    optional=dict.fromkeys(("name", "task", "controller", "spec", "summary", "idempotency_key", "submitted_by"), _TEXT),
+    order="search_id epoch seq at state reason name task controller spec summary idempotency_key submitted_by",
 )
 
 _CURVES = _columns(

@@ -237,6 +237,21 @@ class StoreWriter:
             with self._ending():
                 return self._compactor.compact(search_id, self._clock() if now is None else now, whole=whole)
 
+    def compact_searches(self, *, now: float | None = None) -> CompactionReport:
+        """The same for the table of searches alone, which every listing reads.
+
+        Args:
+            now: UNIX seconds, None for the writer's clock.
+
+        Raises:
+            StoreLockedError: another writer took over.
+            StoreFullError: the disk is full; what was there stays readable.
+        """
+        with self._compact_lock:
+            self._refuse_ended()
+            with self._ending():
+                return self._compactor.compact_searches(self._clock() if now is None else now)
+
     def close(self) -> None:
         """Commit, and give the store back. Closing twice does nothing.
 

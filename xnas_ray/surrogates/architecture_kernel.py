@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -47,6 +48,10 @@ class Points:
     def take(self, positions: np.ndarray | slice) -> Points:
         """Some of the points."""
         return Points(self.rows[positions], self.epochs[positions])
+
+    def joined(self, others: Points) -> Points:
+        """These points, then others."""
+        return Points(np.concatenate([self.rows, others.rows]), np.concatenate([self.epochs, others.epochs]))
 
 
 class Blocks:
@@ -121,7 +126,7 @@ class Blocks:
             gram *= np.exp(-doublings / settings.fidelity_length)
         return gram
 
-    @property
+    @cached_property
     def _mixed(self) -> bool:
         return len(np.unique(np.concatenate([self._a.epochs, self._b.epochs]))) > 1
 

@@ -1,4 +1,8 @@
-"""Whether predictive distributions keep what they promise, and how to make them."""
+"""Whether predictive distributions keep what they promise, and how to make them.
+
+Everywhere ``targets`` are n observed values, ``mean`` and ``variance`` the n moments of their normal predictions (the
+variance that of an observation, noise included), in the same units.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,14 @@ from scipy.special import ndtri
 def nlpd(targets: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> float:
     """Mean negative log predictive density of normal predictions, in nats."""
     return float(np.mean(0.5 * np.log(2 * math.pi * variance) + 0.5 * (targets - mean) ** 2 / variance))
+
+
+def spearman(mean: np.ndarray, targets: np.ndarray) -> float:
+    """Spearman's rank correlation of predictions with targets; NaN where either are all equal."""
+    from scipy.stats import spearmanr
+
+    constant = np.ptp(mean) == 0 or np.ptp(targets) == 0
+    return float("nan") if constant else float(spearmanr(mean, targets).statistic)
 
 
 def coverage(targets: np.ndarray, mean: np.ndarray, variance: np.ndarray, level: float = 0.9) -> float:

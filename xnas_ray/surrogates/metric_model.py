@@ -162,7 +162,7 @@ class MetricModel:
         return Points(np.asarray(rows, dtype=np.intp), np.full(len(rows), float(self.epochs)))
 
     def grams(self, a: Points, b: Points) -> list[np.ndarray]:
-        """Every member's kernel values."""
+        """Every member's kernel values, len(a) x len(b) each."""
         blocks = Blocks(self.encodings, a, b)
         return [blocks.combine(member.settings) for member in self.members]
 
@@ -189,10 +189,10 @@ class MetricModel:
         return float(self.targets[int(np.argmax(means))])
 
     def predict(self, rows: Sequence[int] | np.ndarray, *, noise: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance of the targets at architectures, at the candidates' fidelity.
+        """Mean and variance of the targets at N architectures, at the candidates' fidelity: N values each.
 
         Args:
-            rows: of the architectures.
+            rows: of the architectures, N.
             noise: whether the variance is that of an observation.
         """
         grams = self.grams(self.points, self.points_at(rows))
@@ -201,7 +201,7 @@ class MetricModel:
         return mean + self.prior_mean(rows), variance
 
     def leave_one_out(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance (noise included) of every observation given all others."""
+        """Mean and variance (noise included) of every observation given all others, n values each."""
         found = [m.gp.leave_one_out() for m in self.members]
         mean, variance = self._mixed([mean for mean, _ in found], [variance for _, variance in found])
         return mean + self.prior_mean(self._rows), variance
@@ -254,7 +254,7 @@ class MetricModel:
         if self.prior is not None:
             plain = GramGP(blocks.combine(KernelSettings()), PLAIN_NOISE)
             targets, _ = self._residuals(targets, scale, [(1.0, plain)])
-        chosen = select(self.encodings, points, targets, self.options.grid)
+        chosen = select(self.encodings, points, targets, self.options.grid, blocks=blocks)
         self._members = tuple(
             Member(
                 weight=one.weight,

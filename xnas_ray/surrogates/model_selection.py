@@ -61,7 +61,9 @@ class Selection:
     weight: float = 1.0
 
 
-def select(encodings: Encodings, points: Points, y: np.ndarray, grid: KernelGrid) -> list[Selection]:
+def select(
+    encodings: Encodings, points: Points, y: np.ndarray, grid: KernelGrid, *, blocks: Blocks | None = None
+) -> list[Selection]:
     """The settings that explain the targets best, with their posterior probabilities, best first.
 
     With few observations many kernels explain them about equally well and predict differently. So the likely ones are
@@ -75,12 +77,13 @@ def select(encodings: Encodings, points: Points, y: np.ndarray, grid: KernelGrid
         points: n observations.
         y: n standardised targets.
         grid: what to choose from.
+        blocks: of the points with themselves, where the caller needs them too.
     """
     total = len(points)
     if total > grid.max_points:
         chosen = np.linspace(0, total - 1, grid.max_points).round().astype(np.intp)
-        points, y = points.take(chosen), y[chosen]
-    blocks = Blocks(encodings, points, points)
+        points, y, blocks = points.take(chosen), y[chosen], None
+    blocks = blocks or Blocks(encodings, points, points)
     shapes = list(_shapes(grid, bool(encodings.unordered)))
     stages: list[list[dict[str, Any]]] = []
     if encodings.numeric_columns:

@@ -90,10 +90,9 @@ class TrackedCandidates:
         if not len(new):
             return
         columns = self.model.grams(new, self._points)
-        seen = self.model.grams(observed, new)
-        among = self.model.grams(every, new)
+        earlier = self.model.grams(new, observed.joined(every))
         for k, posterior in enumerate(self.posteriors):
             for i in range(len(new)):
-                point = self._members[k].gp.whiten(np.ascontiguousarray(seen[k][:, i]))
-                posterior.fantasise(point, among[k][: first + i, i], columns[k][i])
+                seen, among = np.split(earlier[k][i, : len(observed) + first + i], [len(observed)])
+                posterior.fantasise(self._members[k].gp.whiten(seen), among, columns[k][i])
         self._assumed = list(pending)

@@ -14,7 +14,6 @@ from gpytorch.constraints import GreaterThan
 from gpytorch.kernels import Kernel, MaternKernel, ScaleKernel
 from torch import Tensor
 
-from xnas_ray.surrogates.architecture_kernel import Points
 from xnas_ray.surrogates.gram_gp import NOISE_FLOOR
 from xnas_ray.surrogates.metric_model import MetricModel
 
@@ -108,7 +107,7 @@ def botorch_model(model: MetricModel, rows: Sequence[int] | np.ndarray) -> tuple
         The BoTorch model, whose posterior equals the closed form; and X of the candidates, N x 1.
     """
     member, observed, there = model.members[0], model.points, model.points_at(rows)
-    every = Points(np.concatenate([observed.rows, there.rows]), np.concatenate([observed.epochs, there.epochs]))
+    every = observed.joined(there)
     numbers = torch.arange(len(every), dtype=torch.float64).unsqueeze(-1)
     gp = WLGP(
         numbers[: len(observed)],

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from xnas_ray.errors import StoreError, StoreFullError, TaskError
 
@@ -103,7 +103,15 @@ def bundle_task(folder: Path | str, store_root: Path | str) -> BundleInfo:
         TaskError: see ``snapshot_task``.
         StoreError: the store cannot be written.
     """
-    snapshot = snapshot_task(folder)
+    return store_snapshot(snapshot_task(folder), store_root)
+
+
+def store_snapshot(snapshot: Snapshot, store_root: Path | str) -> BundleInfo:
+    """Write a snapshot to ``<store_root>/tasks/<hash>/``, whole or not at all; an equal bundle is kept as it is.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
     target = Path(store_root).resolve() / "tasks" / snapshot.hash
     info = BundleInfo(hash=snapshot.hash, path=target, name=snapshot.name)
     if target.is_dir():
@@ -161,12 +169,20 @@ def _members(root: Path) -> Iterator[Path]:
         names = sorted(name for name in names if not _ignored(name))
         for name in [*folders, *names]:
             _refuse(root, Path(folder) / name)
-        inside_data = Path(folder).relative_to(root).parts[:1] == (DATA_FOLDER,)
         for name in names:
             path = Path(folder) / name
-            is_search = path.suffix == ".toml" and path.parent == root
-            if not is_search and (inside_data or path.suffix in SUFFIXES):
+            if belongs(path.relative_to(root)):
                 yield path
+
+
+def belongs(name: PurePath) -> bool:
+    """Whether a file of this name, relative to the task's folder, is part of the task (see ``snapshot_task``)."""
+    if any(_ignored(part) for part in name.parts):
+        return False
+    at_top = len(name.parts) == 1
+    if at_top and name.suffix == ".toml":
+        return False
+    return name.suffix in SUFFIXES or (not at_top and name.parts[0] == DATA_FOLDER)
 
 
 def _ignored(name: str) -> bool:

@@ -156,8 +156,8 @@ class ControllerTestCase:
             assert self.search(self.new(space, seed=2), trials=self.trials).asked != first.asked
 
     def test_any_number_of_objectives(self) -> None:
-        """The controller works with one objective and with several."""
-        for count in range(1, len(GOALS) + 1):
+        """The controller works with several objectives; all other tests have one."""
+        for count in range(2, len(GOALS) + 1):
             controller = self.new(self.make_space(), goals=GOALS[:count])
             assert len(self.search(controller, trials=self.trials).told) == self.trials
 
@@ -184,12 +184,11 @@ class ControllerTestCase:
 
     # ---- replay -------------------------------------------------------------------------------------------------
 
-    @pytest.mark.parametrize("fail_every", [0, 4])
-    def test_replay_equals_the_uninterrupted_search(self, fail_every: int) -> None:
-        """A new instance that is given the recorded history goes on with the same proposals."""
+    def test_replay_equals_the_uninterrupted_search(self) -> None:
+        """A new instance that is given the recorded history, failures included, goes on with the same proposals."""
         space = self.make_space()
         original = self.new(space)
-        history = self.search(original, trials=self.trials, fail_every=fail_every)
+        history = self.search(original, trials=self.trials, fail_every=4)
         copy = self.replay(self.new(space), history.events)
         assert set(copy.pending) == set(original.pending)
         assert [copy.propose() for _ in range(6)] == [original.propose() for _ in range(6)]

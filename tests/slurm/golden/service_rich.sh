@@ -36,7 +36,6 @@ interface=ib0
 temporary_root=/tmp
 limit_s=86400
 signal_s=300
-drain_s=10
 max_timeouts=100
 dashboard=false
 profile='/shared/a b/slurm.toml'
@@ -65,8 +64,11 @@ say "job $job on $SLURM_JOB_NODELIST, start $((restarts + 1))"
 # Nothing of the login shell may lead Ray elsewhere, and nobody without a token may use it.
 unset RAY_ADDRESS RAY_AUTH_TOKEN RAY_AUTH_TOKEN_PATH RAY_TMPDIR
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 RAY_ENABLE_UV_RUN_RUNTIME_ENV=0
-export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0 RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="$drain_s"
+# Nodes drain before they are told to end (see leave_service), not once more afterwards.
+export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0 RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0
 ulimit -n "$(ulimit -Hn)"
+
+is_open() { timeout 3 bash -c 'exec 3<>"/dev/tcp/$1/$2"' bash "$1" "$2" 2>/dev/null; } # host port
 
 # One process of one node, beside the others of this job.
 export SRUN_CPUS_PER_TASK="$cpus" # srun takes it from the job no more, since Slurm 22.05
@@ -92,14 +94,58 @@ address_of() { # node
   printf '%s\n' "$found"
 }
 
-# Run on a node, with the folder of Ray and a command: whoever made that folder first may read what is in it.
-on_node='mkdir -p -m 700 -- "$1" && [ -O "$1" ] && [ ! -L "$1" ] || { echo "$1 is not ours" >&2; exit 1; }
-shift; exec "$@"'
-
-# Run on a node when all is over: what Ray logged goes to the store, but for large files; then its folder goes.
-clear_node='cd -- "$1/$2" 2>/dev/null || exit 0
-find . -path "*/logs/*" -type f ! -empty -size -2048k -exec cp --parents -t "$3" {} +
-cd / && rm -rf -- "$1/$2" && rmdir -- "$1"'
+# Run on a node, with this job's folder there, its own place in that folder, where logs go, and a command; without a
+# command it only tidies up. First it ends and removes what others of ours left there: an earlier step that was killed,
+# jobs that are gone. Afterwards, also after scancel, it removes what the command left.
+on_node='scratch=$1 place="$1/$2" logs="$3/$2" root=${1%/*}
+shift 3
+ours() { [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ]; }
+sweep() { # place: processes that were started for it end
+  local process
+  for process in $(grep -lszxF "XNAS_PLACE=$1" /proc/[0-9]*/environ); do
+    process=${process%/environ}
+    if [ -O "$process" ]; then kill -KILL "${process#/proc/}" 2>/dev/null; fi
+  done
+}
+tidy() { # what Ray logged goes to the store, but for large files
+  sweep "$place"
+  cd -- "$place" 2>/dev/null || return
+  mkdir -p -- "$logs" &&
+    find . -path "*/logs/*" -type f ! -empty -size -2048k -exec cp --parents -t "$logs" {} + 2>/dev/null
+  cd / && rm -rf -- "$place"
+}
+is_gone() { # job: whether Slurm has done with it, or forgotten it
+  local told
+  told=$(scontrol show job --oneliner "$1" 2>&1) || { [[ $told = *"Invalid job id"* ]]; return; }
+  told=$(grep "^JobId=$1 " <<<"$told") # of an array it tells of every task
+  [[ $told =~ " JobState="(BOOT_FAIL|CANCELLED|COMPLETED|DEADLINE|FAILED|NODE_FAIL|OUT_OF_MEMORY|TIMEOUT)" " ]]
+}
+for other in "$root"/xr*; do
+  number=${other##*/xr}
+  if [ "$other" = "$scratch" ] || [[ ! $number =~ ^[0-9]+$ ]] || ! ours "$other"; then continue; fi
+  if ! is_gone "$number"; then continue; fi
+  for left in "$other"/*; do sweep "$left"; done
+  rm -rf -- "$other"
+done
+# Whoever made the folder first may read what is in it.
+mkdir -p -m 700 -- "$scratch" && ours "$scratch" || { echo "$scratch is not ours" >&2; exit 1; }
+tidy
+code=0
+if [ "$#" -gt 0 ]; then
+  child=
+  trap "kill -TERM \$child 2>/dev/null" TERM
+  XNAS_PLACE="$place" "$@" &
+  child=$!
+  wait "$child"
+  code=$?
+  while kill -0 "$child" 2>/dev/null; do # that was our own signal
+    wait "$child"
+    code=$?
+  done
+fi
+tidy
+rmdir -- "$scratch" 2>/dev/null
+exit "$code"'
 
 # ---- signals -------------------------------------------------------------------------------------------------------
 # USR2 reaches this shell alone, before the time limit or a preemption; TERM comes from scancel. Either way the program
@@ -145,15 +191,20 @@ reason() {
   fi
 }
 
-# Queues the job again unless it was cancelled; time limits are counted over all its starts, preemptions are not.
+# Queues the job again unless it was cancelled; time limits are counted over all its starts, and so are ends of Ray that
+# nobody asked for, preemptions are not.
 queue_again() { # reason
-  local timeouts
+  local times
   say "over: $1"
   if [ "$1" = cancelled ]; then return 1; fi
   echo "$restarts $1" >>"$folder/ends"
-  timeouts=$(sort -u "$folder/ends" | grep -c ' timeout$')
-  if [ "$1" = timeout ] && [ "$timeouts" -gt "$max_timeouts" ]; then
-    say "the time was over $timeouts times; this was the last (max_timeouts = $max_timeouts)"
+  times=$(sort -u "$folder/ends" | grep -c " $1\$")
+  if [ "$1" = timeout ] && [ "$times" -gt "$max_timeouts" ]; then
+    say "the time was over $times times; this was the last (max_timeouts = $max_timeouts)"
+    return 1
+  fi
+  if [ "$1" = lost ] && [ "$times" -gt 3 ]; then
+    say "Ray's head was lost $times times; see $folder/ray-head.log"
     return 1
   fi
   say "queueing again"
@@ -171,8 +222,6 @@ rm -f "$folder"/token-*
 (umask 077 && od -An -vtx1 -N32 /dev/urandom | tr -d ' \n' >"$token") || exit 1
 export RAY_AUTH_TOKEN_PATH="$token"
 
-is_open() { (exec 3<>"/dev/tcp/$1/$2") 2>/dev/null; }
-
 end_steps() {
   local pid
   while [ -n "$(jobs -pr)" ]; do
@@ -181,34 +230,39 @@ end_steps() {
   done
 }
 
+# Steps tidy up after themselves; this is for those that were killed.
 clear_nodes() {
   local index pids=()
-  mkdir -p "$folder/ray"
   for index in "${!nodes[@]}"; do
     if [ "$index" = 0 ]; then continue; fi # this node: also after scancel, when no step can be started any more
-    timeout 20 "${step[@]}" --nodelist="${nodes[index]}" bash -c "$clear_node" bash "$scratch" "$index" "$folder/ray" &
+    timeout 20 "${step[@]}" --nodelist="${nodes[index]}" bash -c "$on_node" bash "$scratch" "$index" "$folder/ray" &
     pids+=("$!")
   done
-  for index in 0 head; do bash -c "$clear_node" bash "$scratch" "$index" "$folder/ray"; done
+  for index in 0 head; do bash -c "$on_node" bash "$scratch" "$index" "$folder/ray"; done
   if [ "${#pids[@]}" -gt 0 ]; then wait "${pids[@]}"; fi
 } >/dev/null 2>&1
 
 leave() { # exit code
+  local lost=
+  # The queue's home is gone: the next start has a new one, and goes on.
+  if ! is_over && [ "$1" != 0 ] && [ -n "$head_is_up" ] && ! kill -0 "${steps[0]}" 2>/dev/null; then lost=1; fi
   end_steps
   clear_nodes
   rm -f "$token"
   if is_over && queue_again "$(reason)"; then exit 0; fi
+  if [ -n "$lost" ] && queue_again lost; then exit 0; fi
   exit "$1"
 }
 
+head_is_up=
 # Ray's head without CPUs and GPUs: it takes no trial, so a crash of those leaves the queue alone.
 head=$(address_of "${nodes[0]}")
 port=$((20000 + job % 2000 * 6))
 while is_open "$head" "$port" || is_open 127.0.0.1 $((port + 1)) || is_open "$head" $((port + 2)); do
   port=$((port + 3)) # another job of this node has them
 done
-"${step[@]}" --nodelist="${nodes[0]}" bash -c "$on_node" bash "$scratch" ray start --head --block \
-  --node-ip-address="$head" --port="$port" --ray-client-server-port=$((port + 2)) \
+"${step[@]}" --nodelist="${nodes[0]}" bash -c "$on_node" bash "$scratch" head "$folder/ray" \
+  ray start --head --block --node-ip-address="$head" --port="$port" --ray-client-server-port=$((port + 2)) \
   --include-dashboard="$dashboard" --dashboard-host=127.0.0.1 --dashboard-port=$((port + 1)) \
   --dashboard-agent-listen-port=0 --min-worker-port=0 --max-worker-port=0 \
   --num-cpus=0 --num-gpus=0 --object-store-memory=134217728 \
@@ -223,6 +277,7 @@ until is_open "$head" "$port"; do
   fi
   sleep 0.2
 done
+head_is_up=1
 say "Ray's head is up at $head:$port"
 if [ "$dashboard" = true ]; then
   say "its dashboard, from your machine: ssh -N -J $SLURM_SUBMIT_HOST -L 8265:127.0.0.1:$((port + 1)) ${nodes[0]}"
@@ -231,18 +286,22 @@ fi
 # A worker step a node. One that ends is started again, unless that happened five times in a row within a minute; a node
 # that comes late joins when it comes.
 keep_node() { # index
-  local node=${nodes[$1]} address failures=0 began step_pid ending=
+  local node=${nodes[$1]} address failures=0 began step_pid ending='' last_s=''
   trap 'ending=1' TERM
   while [ -z "$ending" ] && [ "$failures" -lt 5 ]; do
     began=$SECONDS
     address=$(address_of "$node")
-    "${step[@]}" --nodelist="$node" bash -c "$on_node" bash "$scratch" ray start --address="$head:$port" --block \
-      --node-ip-address="$address" --dashboard-agent-listen-port=0 --min-worker-port=0 --max-worker-port=0 \
+    "${step[@]}" --nodelist="$node" bash -c "$on_node" bash "$scratch" "$1" "$folder/ray" \
+      ray start --address="$head:$port" --block --node-ip-address="$address" \
+      --dashboard-agent-listen-port=0 --min-worker-port=0 --max-worker-port=0 \
       --num-cpus="$cpus" --num-gpus="$gpus" --object-store-memory="$object_store_bytes" \
       --labels="slurm_node=$node" --temp-dir="$scratch/$1" --disable-usage-stats >>"$folder/ray-$node.log" 2>&1 &
     step_pid=$!
     while kill -0 "$step_pid" 2>/dev/null; do
-      if [ -n "$ending" ]; then kill -TERM "$step_pid" 2>/dev/null; fi
+      if [ -n "$ending" ]; then
+        if [ -z "$last_s" ]; then last_s=$((SECONDS + 15)); fi # srun hangs when the node does
+        if [ "$SECONDS" -lt "$last_s" ]; then kill -TERM "$step_pid"; else kill -KILL "$step_pid"; fi 2>/dev/null
+      fi
       pause
     done
     if [ -n "$ending" ]; then return; fi

@@ -26,9 +26,11 @@ interface=''
 temporary_root=/tmp
 limit_s=14400
 signal_s=120
-drain_s=10
 max_timeouts=3
-stagger_s=60
+drain_s=60
+checkpoint_s=15
+longest_s=14280
+spacing_ms=60000
 
 # ---- this job ------------------------------------------------------------------------------------------------------
 
@@ -54,8 +56,11 @@ say "job $job on $SLURM_JOB_NODELIST, start $((restarts + 1))"
 # Nothing of the login shell may lead Ray elsewhere, and nobody without a token may use it.
 unset RAY_ADDRESS RAY_AUTH_TOKEN RAY_AUTH_TOKEN_PATH RAY_TMPDIR
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 RAY_ENABLE_UV_RUN_RUNTIME_ENV=0
-export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0 RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="$drain_s"
+# Nodes drain before they are told to end (see leave_service), not once more afterwards.
+export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0 RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0
 ulimit -n "$(ulimit -Hn)"
+
+is_open() { timeout 3 bash -c 'exec 3<>"/dev/tcp/$1/$2"' bash "$1" "$2" 2>/dev/null; } # host port
 
 # One process of one node, beside the others of this job.
 export SRUN_CPUS_PER_TASK="$cpus" # srun takes it from the job no more, since Slurm 22.05
@@ -81,14 +86,58 @@ address_of() { # node
   printf '%s\n' "$found"
 }
 
-# Run on a node, with the folder of Ray and a command: whoever made that folder first may read what is in it.
-on_node='mkdir -p -m 700 -- "$1" && [ -O "$1" ] && [ ! -L "$1" ] || { echo "$1 is not ours" >&2; exit 1; }
-shift; exec "$@"'
-
-# Run on a node when all is over: what Ray logged goes to the store, but for large files; then its folder goes.
-clear_node='cd -- "$1/$2" 2>/dev/null || exit 0
-find . -path "*/logs/*" -type f ! -empty -size -2048k -exec cp --parents -t "$3" {} +
-cd / && rm -rf -- "$1/$2" && rmdir -- "$1"'
+# Run on a node, with this job's folder there, its own place in that folder, where logs go, and a command; without a
+# command it only tidies up. First it ends and removes what others of ours left there: an earlier step that was killed,
+# jobs that are gone. Afterwards, also after scancel, it removes what the command left.
+on_node='scratch=$1 place="$1/$2" logs="$3/$2" root=${1%/*}
+shift 3
+ours() { [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ]; }
+sweep() { # place: processes that were started for it end
+  local process
+  for process in $(grep -lszxF "XNAS_PLACE=$1" /proc/[0-9]*/environ); do
+    process=${process%/environ}
+    if [ -O "$process" ]; then kill -KILL "${process#/proc/}" 2>/dev/null; fi
+  done
+}
+tidy() { # what Ray logged goes to the store, but for large files
+  sweep "$place"
+  cd -- "$place" 2>/dev/null || return
+  mkdir -p -- "$logs" &&
+    find . -path "*/logs/*" -type f ! -empty -size -2048k -exec cp --parents -t "$logs" {} + 2>/dev/null
+  cd / && rm -rf -- "$place"
+}
+is_gone() { # job: whether Slurm has done with it, or forgotten it
+  local told
+  told=$(scontrol show job --oneliner "$1" 2>&1) || { [[ $told = *"Invalid job id"* ]]; return; }
+  told=$(grep "^JobId=$1 " <<<"$told") # of an array it tells of every task
+  [[ $told =~ " JobState="(BOOT_FAIL|CANCELLED|COMPLETED|DEADLINE|FAILED|NODE_FAIL|OUT_OF_MEMORY|TIMEOUT)" " ]]
+}
+for other in "$root"/xr*; do
+  number=${other##*/xr}
+  if [ "$other" = "$scratch" ] || [[ ! $number =~ ^[0-9]+$ ]] || ! ours "$other"; then continue; fi
+  if ! is_gone "$number"; then continue; fi
+  for left in "$other"/*; do sweep "$left"; done
+  rm -rf -- "$other"
+done
+# Whoever made the folder first may read what is in it.
+mkdir -p -m 700 -- "$scratch" && ours "$scratch" || { echo "$scratch is not ours" >&2; exit 1; }
+tidy
+code=0
+if [ "$#" -gt 0 ]; then
+  child=
+  trap "kill -TERM \$child 2>/dev/null" TERM
+  XNAS_PLACE="$place" "$@" &
+  child=$!
+  wait "$child"
+  code=$?
+  while kill -0 "$child" 2>/dev/null; do # that was our own signal
+    wait "$child"
+    code=$?
+  done
+fi
+tidy
+rmdir -- "$scratch" 2>/dev/null
+exit "$code"'
 
 # ---- signals -------------------------------------------------------------------------------------------------------
 # USR2 reaches this shell alone, before the time limit or a preemption; TERM comes from scancel. Either way the program
@@ -134,15 +183,20 @@ reason() {
   fi
 }
 
-# Queues the job again unless it was cancelled; time limits are counted over all its starts, preemptions are not.
+# Queues the job again unless it was cancelled; time limits are counted over all its starts, and so are ends of Ray that
+# nobody asked for, preemptions are not.
 queue_again() { # reason
-  local timeouts
+  local times
   say "over: $1"
   if [ "$1" = cancelled ]; then return 1; fi
   echo "$restarts $1" >>"$folder/ends"
-  timeouts=$(sort -u "$folder/ends" | grep -c ' timeout$')
-  if [ "$1" = timeout ] && [ "$timeouts" -gt "$max_timeouts" ]; then
-    say "the time was over $timeouts times; this was the last (max_timeouts = $max_timeouts)"
+  times=$(sort -u "$folder/ends" | grep -c " $1\$")
+  if [ "$1" = timeout ] && [ "$times" -gt "$max_timeouts" ]; then
+    say "the time was over $times times; this was the last (max_timeouts = $max_timeouts)"
+    return 1
+  fi
+  if [ "$1" = lost ] && [ "$times" -gt 3 ]; then
+    say "Ray's head was lost $times times; see $folder/ray-head.log"
     return 1
   fi
   say "queueing again"
@@ -153,21 +207,58 @@ queue_again() { # reason
 # The service is found through the store, and again after it was queued again elsewhere. The jobs of an array end one
 # after the other, so that a service never loses many nodes at once.
 
-end_s=0
-if [ "$limit_s" -gt 0 ]; then
-  end_s=$((limit_s - signal_s - stagger_s * (${SLURM_ARRAY_TASK_ID:-0} % 8)))
-  if [ "$end_s" -lt $((limit_s / 2)) ]; then end_s=$((limit_s / 2)); fi
-fi
+rm -f "$folder/leaving" # of an earlier start: it was told to leave, and now it comes
+life_s=0                # no end
+if [ "$longest_s" -gt 0 ]; then life_s=$((longest_s - ${SLURM_ARRAY_TASK_ID:-0} * spacing_ms / 1000)); fi
+must_go() { is_over || { [ "$life_s" -gt 0 ] && [ "$SECONDS" -ge "$life_s" ]; }; }
+
+# Seconds for a node that leaves: drain_s for trials to finish and some for checkpoints, but done before Slurm ends the
+# job, which a preemption makes earlier than the time limit.
+seconds_to_leave() {
+  local end_s found=$((drain_s + checkpoint_s))
+  end_s=$(scontrol show job --oneliner "$job" | grep -o ' EndTime=[^ ]*')
+  if end_s=$(date -d "${end_s#*=}" +%s 2>/dev/null); then
+    end_s=$((end_s - $(date +%s) - 5))
+    if [ "$end_s" -lt "$found" ]; then found=$end_s; fi
+  fi
+  printf '%s\n' $((found > 1 ? found : 1))
+}
+
+# Waits for work, a node of the service at host and port. Once it must go it is marked as draining: the service gives it
+# no more trials, those that run finish or move, and Ray ends there as soon as it is empty. At the deadline it is ended,
+# and at once where nobody answers: then there is nothing to move to.
+leave_service() { # host port
+  local ask='' last_s='' left_s looked_s=0 silences=0
+  while kill -0 "$work" 2>/dev/null; do
+    if must_go; then
+      if [ -z "$last_s" ]; then
+        left_s=$(seconds_to_leave)
+        last_s=$((SECONDS + left_s))
+        say "this node leaves within $left_s s"
+        python -m xnas_ray.commands.slurm_job leave --address "$1:$2" --job "$job" --until $(($(date +%s) + left_s)) &
+        ask=$!
+      elif [ -n "$ask" ] && ! kill -0 "$ask" 2>/dev/null; then
+        wait "$ask" || last_s=$SECONDS
+        ask=
+      fi
+      if [ "$looked_s" != "$SECONDS" ]; then
+        looked_s=$SECONDS
+        if is_open "$1" "$2"; then silences=0; else silences=$((silences + 1)); fi
+        if [ "$silences" = 3 ]; then last_s=$SECONDS; fi
+      fi
+      if [ "$SECONDS" -ge "$last_s" ]; then kill -TERM "$work" 2>/dev/null; fi
+      if [ "$SECONDS" -ge $((last_s + 10)) ]; then kill -KILL "$work" 2>/dev/null; fi
+    fi
+    pause
+  done
+  if [ -n "$ask" ]; then kill -KILL "$ask" 2>/dev/null; fi
+  wait
+}
+
 code=0
 failures=0
 over=
-while ! is_over && [ "$failures" -lt 5 ]; do
-  left_s=0 # no end
-  if [ "$end_s" -gt 0 ]; then left_s=$((end_s - SECONDS)); fi
-  if [ "$end_s" -gt 0 ] && [ "$left_s" -le 0 ]; then
-    over=timeout
-    break
-  fi
+while ! must_go && [ "$failures" -lt 5 ]; do
   python -m xnas_ray.commands.slurm_job endpoint --root "$root" >"$folder/endpoint" &
   work=$!
   wait_for_work
@@ -181,23 +272,24 @@ while ! is_over && [ "$failures" -lt 5 ]; do
   export RAY_AUTH_TOKEN_PATH="${found[1]}"
   say "joining the service at ${found[0]}"
   began=$SECONDS
-  timeout --signal=TERM --kill-after=$((drain_s + 30)) "$left_s" \
-    bash -c "$on_node" bash "$scratch" ray start --address="${found[0]}" --block \
+  bash -c "$on_node" bash "$scratch" 0 "$folder/ray" ray start --address="${found[0]}" --block \
     --node-ip-address="$(address_of "$SLURMD_NODENAME")" \
     --dashboard-agent-listen-port=0 --min-worker-port=0 --max-worker-port=0 \
     --num-cpus="$cpus" --num-gpus="$gpus" --object-store-memory="$object_store_bytes" \
-    --labels="slurm_node=$SLURMD_NODENAME" --temp-dir="$scratch/0" --disable-usage-stats >>"$folder/ray.log" 2>&1 &
+    --labels="slurm_node=$SLURMD_NODENAME,slurm_job=$job" --temp-dir="$scratch/0" --disable-usage-stats \
+    >>"$folder/ray.log" 2>&1 &
   work=$!
-  wait_for_work
-  code=0
+  leave_service "${found[0]%:*}" "${found[0]##*:}"
   if [ $((SECONDS - began)) -lt 60 ]; then failures=$((failures + 1)); else failures=0; fi
 done
-if [ "$failures" = 5 ]; then
+if is_over; then
+  over=$(reason)
+elif must_go; then
+  over=timeout
+elif [ "$failures" = 5 ]; then
   say "Ray ended here $failures times in a row; see $folder/ray.log"
   code=1
 fi
-mkdir -p "$folder/ray"
-bash -c "$clear_node" bash "$scratch" 0 "$folder/ray" >/dev/null 2>&1
-if is_over; then over=$(reason); fi
+bash -c "$on_node" bash "$scratch" 0 "$folder/ray" >/dev/null 2>&1
 if [ -n "$over" ] && queue_again "$over"; then exit 0; fi
 exit "$code"
