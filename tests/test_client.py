@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -154,9 +155,9 @@ def test_local_client_starts_and_stops_a_service(monkeypatch, fake_head, tmp_pat
     events: list[object] = []
 
     @contextlib.contextmanager
-    def start_local(root, *, cpus):
+    def start_local(root, *, cpus, dashboard_host):
         events.append(("ray", cpus))
-        yield
+        yield SimpleNamespace(dashboard=dashboard_host)
         events.append("ray ended")
 
     def start_head(root, settings):

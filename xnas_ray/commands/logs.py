@@ -37,7 +37,9 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the search has ended.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the last log lines of a trial, also of a running or a failed one, or of the whole search.
+    """Show the last log lines of a trial or a search.
+
+    Running and failed trials have them too.
 
     They are read from the store, so no service is needed. Warnings and worse of any code are there, and what xnas says
     of each epoch; to see more of a task's own code, set a level on its logger. With --json one JSON object a line.
