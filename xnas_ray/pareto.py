@@ -25,7 +25,8 @@ class Front:
         """An empty front."""
         self.reference = tuple(float(value) for value in reference)
         self.points: list[tuple[float, ...]] = []
-        self._volume: float | None = 0.0
+        self._area = 0.0  # with two objectives
+        self._computed: tuple[object, float] = (self.points, 0.0)  # with more: of which points, and their volume
 
     def add(self, point: Sequence[float]) -> bool:
         """Take a point in; whether it is on the front, that is, not dominated by or equal to one before it.
@@ -40,10 +41,13 @@ class Front:
 
     @property
     def hypervolume(self) -> float:
-        """Volume between the front and the reference, in the product of the objectives' units."""
-        if self._volume is None:
-            self._volume = hypervolume(np.array(self.points), self.reference)
-        return self._volume
+        """Volume between the front and the reference, in the product of the units; may be asked in another thread."""
+        if len(self.reference) == 2:
+            return self._area
+        points = self.points
+        if self._computed[0] is not points:
+            self._computed = points, hypervolume(np.array(points), self.reference)
+        return self._computed[1]
 
     def _add_to_two(self, point: tuple[float, ...]) -> bool:
         """The front is a staircase: ascending in the first objective, descending in the second."""
@@ -54,8 +58,7 @@ class Front:
         start = at
         while start and self.points[start - 1][1] <= point[1]:
             start -= 1
-        assert self._volume is not None  # kept by steps with two objectives
-        self._volume += self._gain(point, start, end)
+        self._area += self._gain(point, start, end)
         self.points[start:end] = [point]
         return True
 
@@ -77,8 +80,31 @@ class Front:
             return False
         kept = np.flatnonzero(~(known <= point).all(axis=1))
         self.points = sorted([*(self.points[i] for i in kept), point])
-        self._volume = None
         return True
+
+
+def dominates(first: tuple[float, ...], second: tuple[float, ...]) -> bool:
+    """Pareto dominance where larger is better: nowhere worse, somewhere better."""
+    return all(a >= b for a, b in zip(first, second, strict=True)) and first != second
+
+
+def non_dominated(points: Sequence[tuple[float, ...]]) -> set[int]:
+    """Indices of the points that no other one dominates, where larger is better; equal points stay together.
+
+    A point is dominated only by one that comes lexicographically later, so one pass from the largest down compares
+    each point with the front found so far: O(n log n + n x front).
+    """
+    front: list[int] = []
+    for i in sorted(range(len(points)), key=points.__getitem__, reverse=True):
+        if not any(dominates(points[j], points[i]) for j in front):
+            front.append(i)
+    return set(front)
+
+
+def pareto_mask(targets: np.ndarray) -> np.ndarray:
+    """Which rows no other row dominates (n x m, larger is better); equal rows are all kept."""
+    above = (targets[:, None] >= targets).all(axis=-1) & (targets[:, None] > targets).any(axis=-1)
+    return np.asarray(~above.any(axis=0))
 
 
 def hypervolume(points: np.ndarray, reference: Sequence[float]) -> float:

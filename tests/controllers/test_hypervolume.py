@@ -10,7 +10,8 @@ from hypothesis.extra.numpy import arrays
 from pymoo.indicators.hv import HV
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
-from xnas_ray.controllers.hypervolume import Scalarisation, best_rows, pareto_mask, reference_point
+from xnas_ray.controllers.hypervolume import Scalarisation, best_rows, reference_point
+from xnas_ray.pareto import pareto_mask
 
 TARGETS = st.integers(1, 12).flatmap(
     lambda n: st.integers(1, 3).flatmap(lambda m: arrays(float, (n, m), elements=st.integers(-3, 3).map(float)))

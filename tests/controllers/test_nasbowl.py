@@ -11,11 +11,11 @@ import pytest
 from xnas_ray.benchmarks.simulator import simulate
 from xnas_ray.benchmarks.table import TableEntry
 from xnas_ray.controllers.base import Controller, Goal, Horizon
-from xnas_ray.controllers.hypervolume import pareto_mask
 from xnas_ray.controllers.nasbowl import NASBOWL
 from xnas_ray.controllers.registry import CONTROLLERS
 from xnas_ray.errors import ControllerError, SpecError
 from xnas_ray.messages import Candidate, Failure, FailureKind, Genotype, Outcome, TrialStatus
+from xnas_ray.pareto import pareto_mask
 from xnas_ray.spaces.base import Space
 from xnas_ray.spaces.joint import JointSpace
 from xnas_ray.spaces.nasbench101 import NASBench101

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xnas_ray.service.ranking import SCALE_MARGIN, DominatedVolume, dominates, non_dominated, signed_objectives
+from xnas_ray.pareto import dominates, non_dominated
+from xnas_ray.service.ranking import SCALE_MARGIN, DominatedVolume, signed_objectives
 
 POINTS = st.lists(st.tuples(*[st.integers(0, 4).map(float)] * 3), max_size=25)
 

@@ -13,7 +13,8 @@ from botorch.utils.multi_objective.box_decompositions import FastNondominatedPar
 from gpytorch.mlls import ExactMarginalLogLikelihood
 
 from xnas_ray.controllers.acquisition import log_expected_improvement
-from xnas_ray.controllers.hypervolume import pareto_mask, reference_point
+from xnas_ray.controllers.hypervolume import reference_point
+from xnas_ray.pareto import pareto_mask
 from xnas_ray.spaces.nasbench201 import NASBench201
 from xnas_ray.surrogates.ehvi import log_expected_hypervolume_improvement
 from xnas_ray.surrogates.encodings import Encodings

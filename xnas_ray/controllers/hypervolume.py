@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import log_ndtr, logsumexp
 
+from xnas_ray.pareto import pareto_mask
+
 _NODES = 48
 _REACH = 1e-4, 30.0  # of the quadrature, in prior standard deviations of the targets
 
@@ -60,12 +62,6 @@ class Scalarisation:
             limits = self.reference[i] + length * (best + steps)
             total += log_ndtr((mean[i] - limits[:, None]) / deviation[i])
         return np.asarray(logsumexp(total + weights[:, None], axis=0))
-
-
-def pareto_mask(targets: np.ndarray) -> np.ndarray:
-    """Which rows no other row dominates (n x m, larger is better); equal rows are all kept."""
-    above = (targets[:, None] >= targets).all(axis=-1) & (targets[:, None] > targets).any(axis=-1)
-    return np.asarray(~above.any(axis=0))
 
 
 def reference_point(targets: np.ndarray) -> np.ndarray:

@@ -10,9 +10,10 @@ from xnas_ray.controllers.acquisition import (
     log_expected_improvement,
     log_probability_above,
 )
-from xnas_ray.controllers.hypervolume import Scalarisation, pareto_mask, reference_point
+from xnas_ray.controllers.hypervolume import Scalarisation, reference_point
 from xnas_ray.controllers.nasbowl_models import Belief, Beliefs, Surrogates
 from xnas_ray.controllers.nasbowl_settings import Settings
+from xnas_ray.pareto import pareto_mask
 
 FANTASY_SAMPLES = 16
 SAMPLED_JOINTLY = 512

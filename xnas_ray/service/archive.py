@@ -10,7 +10,8 @@ from typing import Any
 
 from xnas_ray.errors import SearchNotFoundError, StoreError
 from xnas_ray.messages import SearchState, TrialStatus
-from xnas_ray.service.ranking import non_dominated, signed_objectives
+from xnas_ray.pareto import non_dominated
+from xnas_ray.service.ranking import signed_objectives
 from xnas_ray.service.reports import WEIGHTS_FILE
 from xnas_ray.spec import parse_constraint, satisfies
 from xnas_ray.store.fence import current_writer

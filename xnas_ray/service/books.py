@@ -20,9 +20,10 @@ from xnas_ray.messages import (
     TrialStatus,
     WriteTerminal,
 )
+from xnas_ray.pareto import dominates
 from xnas_ray.service.archive import RECENT
 from xnas_ray.service.host import Proposal
-from xnas_ray.service.ranking import DominatedVolume, dominates, signed_objectives
+from xnas_ray.service.ranking import DominatedVolume, signed_objectives
 from xnas_ray.service.reports import TrialResult
 from xnas_ray.spec import SearchSpec, parse_constraint, satisfies
 from xnas_ray.store.layout import attempt_folder

@@ -1,9 +1,13 @@
-"""Which trials are better: signs of objectives, Pareto dominance."""
+"""Which trials are better: signs of objectives, and the volume that a search has found."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
+
+from xnas_ray.pareto import Front
 
 SCALE_POINTS = 10
 SCALE_MARGIN = 0.1
@@ -13,24 +17,6 @@ SCALE_MARGIN = 0.1
 def signed_objectives(metrics: Mapping[str, float], objectives: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
     """The objectives of a trial with the sign that makes larger better."""
     return tuple(metrics[o["name"]] if o["maximize"] else -metrics[o["name"]] for o in objectives)
-
-
-def dominates(first: tuple[float, ...], second: tuple[float, ...]) -> bool:
-    """Pareto dominance where larger is better: nowhere worse, somewhere better."""
-    return all(a >= b for a, b in zip(first, second, strict=True)) and first != second
-
-
-def non_dominated(points: Sequence[tuple[float, ...]]) -> set[int]:
-    """Indices of the points that no other one dominates, where larger is better; equal points stay together.
-
-    A point is dominated only by one that comes lexicographically later, so one pass from the largest down compares
-    each point with the front found so far: O(n log n + n x front).
-    """
-    front: list[int] = []
-    for i in sorted(range(len(points)), key=points.__getitem__, reverse=True):
-        if not any(dominates(points[j], points[i]) for j in front):
-            front.append(i)
-    return set(front)
 
 
 class DominatedVolume:
@@ -44,28 +30,23 @@ class DominatedVolume:
     def __init__(self) -> None:
         """No point yet."""
         self._first: list[tuple[float, ...]] = []
-        self._front: list[tuple[float, ...]] = []
-        self._computed: tuple[object, float] | None = None
+        self._front: Front | None = None
+        self._box = 1.0
 
     def add(self, point: tuple[float, ...]) -> None:
         """A point whose objectives are all to be maximised."""
-        if len(self._first) < SCALE_POINTS:
-            self._first.append(point)
-        if point in self._front or any(dominates(other, point) for other in self._front):
+        if self._front is not None:
+            self._front.add(point)
             return
-        self._front = [other for other in self._front if not dominates(point, other)] + [point]
-
-    def value(self) -> float | None:
-        """The volume (pymoo's hypervolume indicator), None before the tenth point; may be asked in another thread."""
-        if len(self._first) < SCALE_POINTS:
-            return None
-        front = self._front
-        if self._computed is None or self._computed[0] is not front:
-            import numpy as np
-            from pymoo.indicators.hv import HV
-
+        self._first.append(point)
+        if len(self._first) == SCALE_POINTS:
             first = np.array(self._first)
             extent = np.where(np.ptp(first, axis=0) > 0, np.ptp(first, axis=0), 1.0)
-            losses = (first.max(axis=0) - np.array(front)) / extent
-            self._computed = front, float(HV(ref_point=np.full(first.shape[1], 1 + SCALE_MARGIN))(losses))
-        return self._computed[1]
+            front = Front((first.max(axis=0) - (1 + SCALE_MARGIN) * extent).tolist())
+            for each in self._first:
+                front.add(each)
+            self._box, self._front = float(extent.prod()), front
+
+    def value(self) -> float | None:
+        """The volume, None before the tenth point; may be asked in another thread."""
+        return None if self._front is None else self._front.hypervolume / self._box
