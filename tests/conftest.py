@@ -242,6 +242,12 @@ class FakeHead:
         return answer(*arguments) if callable(answer) else answer
 
 
+@pytest.fixture(scope="session")
+def scripted_head() -> type[FakeHead]:
+    """Makes heads without Ray that no client finds by itself."""
+    return FakeHead
+
+
 @pytest.fixture
 def fake_head(monkeypatch: pytest.MonkeyPatch) -> FakeHead:
     """The head that every client of this test finds."""

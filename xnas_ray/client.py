@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from xnas_ray.errors import SearchNotFoundError, ServiceError, SpecError, StoreLockedError
 from xnas_ray.messages import PROTOCOL_VERSION
-from xnas_ray.service.connection import CALL_TIMEOUT_S, RemoteHead, Service, connect_service
+from xnas_ray.service.connection import CALL_TIMEOUT_S, SUBMIT_TIMEOUT_S, RemoteHead, Service, connect_service
 from xnas_ray.service.store_access import LocalStore, StoreAccess
 from xnas_ray.spec_forms import as_spec, dotted
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 STORE_VARIABLE = "XNAS_STORE"
 ADDRESS_VARIABLE = "XNAS_ADDRESS"
 DEFAULT_STORE = "results"
-SUBMIT_TIMEOUT_S = 600.0
 STOP_TIMEOUT_S = 120.0
 WAIT_SLICE_S = 10.0
 PATIENCE_S = 30.0
@@ -115,7 +114,9 @@ class Client:
 
     @property
     def _over_http(self) -> bool:
-        return self._address is not None and self._address.startswith(("http://", "https://"))
+        from xnas_ray.service.http_connection import is_http
+
+        return self._address is not None and is_http(self._address)
 
     def _connection(self) -> HttpConnection:
         from xnas_ray.service.http_connection import HttpConnection, find_token

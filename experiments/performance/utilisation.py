@@ -12,7 +12,6 @@ the end of the budget, not the scheduler's doing.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -26,11 +25,12 @@ from xnas_ray.benchmarks.simulator import Simulation, SimulationCost
 from xnas_ray.benchmarks.table import TableEntry
 from xnas_ray.controllers.base import Goal
 from xnas_ray.controllers.registry import CONTROLLERS
-from xnas_ray.errors import DataMissingError, XnasError
+from xnas_ray.errors import XnasError
 from xnas_ray.messages import Candidate, Genotype, Outcome, TrialStatus
 from xnas_ray.randomness import Domain, rng
 from xnas_ray.spaces.base import DataShape
 from xnas_ray.spaces.nasbench201 import NASBench201
+from xnas_ray.tasks.datasets import data_file
 
 TABLE = "nasbench101_subset.parquet"
 COLUMN = "train_time_s"
@@ -54,14 +54,8 @@ def measured_times() -> np.ndarray:
     Raises:
         DataMissingError: the table is not there; says what else can be done.
     """
-    folder = os.environ.get("XNAS_DATA", "").strip()
-    path = Path(folder) / TABLE
-    if not folder or not path.is_file():
-        raise DataMissingError(
-            f"{TABLE} is needed for real training times" + (f" and not in {folder}." if folder else "."),
-            field="XNAS_DATA",
-            fix="Set XNAS_DATA to the folder that has it, or take made-up times with --durations lognormal.",
-        )
+    how = "Set XNAS_DATA to the folder that has it, or take made-up times with --durations lognormal."
+    path = data_file(TABLE, how)
     import pyarrow.parquet as pq
 
     return np.asarray(pq.read_table(path, columns=[COLUMN])[COLUMN].to_numpy(), dtype=np.float64)

@@ -40,21 +40,6 @@ from xnas_ray.tasks.bundle import snapshot_task
 TOKEN = "5e1f" * 16
 
 
-class ScriptedHead:
-    """Remembers the calls; answers what ``answers`` has for a method, raises it, or calls it."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, Any] = {}
-        self.calls: list[tuple[Any, ...]] = []
-
-    def call(self, method: str, *arguments: Any, timeout_s: float = 60.0) -> Any:
-        self.calls.append((method, *arguments))
-        answer = self.answers.get(method)
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer(*arguments) if callable(answer) else answer
-
-
 class Served:
     """A server in this process, with what tests look at."""
 
@@ -80,8 +65,8 @@ def store(archive, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def served(store) -> Iterator[Served]:
-    one = Served(ScriptedHead(), store)
+def served(store, scripted_head) -> Iterator[Served]:
+    one = Served(scripted_head(), store)
     yield one
     one.server.stop()
     one.server.join(10)

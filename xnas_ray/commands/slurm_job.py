@@ -183,8 +183,9 @@ def submitted(root: Path, key: str) -> str | None:
 
 def _start(client: Client, given: argparse.Namespace) -> SearchHandle:
     """Queue the search as it was when the job was submitted: the task's bundle is in the store since then."""
-    from xnas_ray.client import SUBMIT_TIMEOUT_S, SearchHandle
+    from xnas_ray.client import SearchHandle
     from xnas_ray.messages import PROTOCOL_VERSION
+    from xnas_ray.service.connection import SUBMIT_TIMEOUT_S
 
     arguments = (PROTOCOL_VERSION, json.loads(given.spec), given.task_hash, given.key)
     return SearchHandle(client, client.service.call("submit", *arguments, timeout_s=SUBMIT_TIMEOUT_S))

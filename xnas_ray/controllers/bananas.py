@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from xnas_ray.controllers.base import Controller, Goal, Horizon
+from xnas_ray.controllers.parameters import one_of, whole
 from xnas_ray.controllers.registry import register_controller
 from xnas_ray.errors import GenotypeError, SpecError
 from xnas_ray.messages import Candidate, Genotype, Outcome
@@ -82,17 +82,17 @@ class Bananas(Controller):
     ) -> None:
         """Check the parameters; nothing is fitted."""
         super().__init__(space, objectives, seed=seed, horizon=horizon)
-        self.initial = _whole("initial", initial)
-        self.refit_every = _whole("refit_every", refit_every)
-        self.pool = _one_of("pool", pool, POOLS)
-        self.candidates = _whole("candidates", candidates)
-        self.parents = _whole("parents", parents)
-        self.loss = _one_of("loss", loss, LOSSES)
+        self.initial = whole("initial", initial)
+        self.refit_every = whole("refit_every", refit_every)
+        self.pool = one_of("pool", pool, POOLS)
+        self.candidates = whole("candidates", candidates)
+        self.parents = whole("parents", parents)
+        self.loss = one_of("loss", loss, LOSSES)
         self.bound = bound
         self._check_bound()
         sizes = {"networks": networks, "layers": layers, "width": width, "epochs": epochs}
-        self.ensemble = NetworkEnsemble(NetworkShape(**{name: _whole(name, value) for name, value in sizes.items()}))
-        limit = None if max_operations is None else _whole("max_operations", max_operations)
+        self.ensemble = NetworkEnsemble(NetworkShape(**{name: whole(name, value) for name, value in sizes.items()}))
+        limit = None if max_operations is None else whole("max_operations", max_operations)
         self.encoding = PathEncoding(max_operations=limit)
         self._fitted = 0  # completed trials that the ensemble has seen
 
@@ -196,15 +196,3 @@ class Bananas(Controller):
                 field="controller.params.bound",
                 fix="For an accuracy in percent: bound = 100.",
             )
-
-
-def _whole(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise SpecError(f"must be a whole number of at least 1, got {value!r}.", field=f"controller.params.{name}")
-    return value
-
-
-def _one_of(name: str, value: Any, valid: Sequence[str]) -> str:
-    if value not in valid:
-        raise SpecError(f"there is no {value!r}.", field=f"controller.params.{name}", got=value, valid=valid)
-    return str(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -221,6 +221,15 @@ class Controller(ABC):
             if not self.known(genotype):
                 return self.space.canonical(genotype)
         return None
+
+    def mutants(self, genotype: Genotype, rng: np.random.Generator, tries: int) -> Iterator[Genotype]:
+        """``tries`` mutants in one choice, then as many in two, up to all of them."""
+        for changes in range(1, len(self.space.choices) + 1):
+            for _ in range(tries):
+                try:
+                    yield self.space.mutate(genotype, rng, changes)
+                except GenotypeError:  # no valid mutant at this distance
+                    break
 
     def draw_new(self, rng: np.random.Generator) -> Genotype | None:
         """A canonical genotype that is not known: uniform over genotypes, over keys when few are left.

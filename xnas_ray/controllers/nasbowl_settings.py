@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xnas_ray.controllers.limits import Limit, check_limits
+from xnas_ray.controllers.parameters import FIELD, flag, one_of, positive, whole
 from xnas_ray.errors import SpecError
 from xnas_ray.surrogates.metric_model import ModelOptions
 from xnas_ray.surrogates.model_selection import KernelGrid
@@ -21,8 +22,6 @@ SEVERAL = ("hypervolume", "ehvi")
 MODES = ("default", "paper")
 TRANSFERS = ("prior", "motifs", "none")
 MAX_DEPTH = 8
-
-_FIELD = "controller.params"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,7 @@ class Settings:
         Raises:
             SpecError: naming the parameter, and the valid values.
         """
-        given = _MODES[_one_of("mode", mode, MODES)]
+        given = _MODES[one_of("mode", mode, MODES)]
         layers = _depths(depths)
         single = objectives == 1
         grid = KernelGrid(
@@ -121,30 +120,30 @@ class Settings:
             noise_floor=given.noise[0],
             noise_ceiling=given.noise[1],
             scale=given.scale,
-            members=_whole("members", members, 1),
+            members=whole("members", members, 1),
         )
         model = ModelOptions(
             grid=grid,
-            transform=check_transform(transform or (given.transform if single else "auto"), f"{_FIELD}.transform"),
-            clip=(given.clip and single) if clip is None else _flag("clip", clip),
+            transform=check_transform(transform or (given.transform if single else "auto"), f"{FIELD}.transform"),
+            clip=(given.clip and single) if clip is None else flag("clip", clip),
         )
         return cls(
             mode=given,
-            initial=_whole("initial", initial, 1),
-            acquisition=_one_of("acquisition", acquisition or given.acquisition, ACQUISITIONS),
-            beta=_positive("beta", beta),
-            candidates=_one_of("candidates", candidates or given.candidates, CANDIDATES),
-            pool=_whole("pool", pool, 2),
-            parents=_whole("parents", parents, 1),
-            fantasies=_one_of("fantasies", fantasies or given.fantasies, FANTASIES),
-            several=_one_of("several", several, SEVERAL),
-            transfer=_one_of("transfer", transfer, TRANSFERS),
-            kind="oa" if _one_of("kernel", kernel, ("subtree", "oa")) == "oa" else "subtree",
-            backend="grakel" if _one_of("backend", backend, ("native", "grakel")) == "grakel" else "native",
+            initial=whole("initial", initial, 1),
+            acquisition=one_of("acquisition", acquisition or given.acquisition, ACQUISITIONS),
+            beta=positive("beta", beta),
+            candidates=one_of("candidates", candidates or given.candidates, CANDIDATES),
+            pool=whole("pool", pool, 2),
+            parents=whole("parents", parents, 1),
+            fantasies=one_of("fantasies", fantasies or given.fantasies, FANTASIES),
+            several=one_of("several", several, SEVERAL),
+            transfer=one_of("transfer", transfer, TRANSFERS),
+            kind="oa" if one_of("kernel", kernel, ("subtree", "oa")) == "oa" else "subtree",
+            backend="grakel" if one_of("backend", backend, ("native", "grakel")) == "grakel" else "native",
             depths=layers,
             model=model,
             transform_chosen=transform is not None,
-            limits=check_limits(constraints, _FIELD),
+            limits=check_limits(constraints, FIELD),
         )
 
     def with_sources(self) -> Settings:
@@ -164,44 +163,20 @@ class Settings:
 
 def _shares(wl: bool, hamming: bool) -> tuple[float, ...]:
     """Weights of the WL part among which is chosen."""
-    if not _flag("hamming", hamming) and not _flag("wl", wl):
-        raise SpecError("the kernel needs a part: wl, hamming or both.", field=f"{_FIELD}.wl")
+    if not flag("hamming", hamming) and not flag("wl", wl):
+        raise SpecError("the kernel needs a part: wl, hamming or both.", field=f"{FIELD}.wl")
     return tuple(w for w in KernelGrid().wl_shares if (wl or w == 0) and (hamming or w == 1))
 
 
 def _depths(depths: Any) -> tuple[int, ...]:
     values = [depths] if isinstance(depths, int) else depths
     if isinstance(values, str) or not isinstance(values, Sequence) or not values:
-        raise SpecError(f"must be a list of whole numbers, got {depths!r}.", field=f"{_FIELD}.depths")
+        raise SpecError(f"must be a list of whole numbers, got {depths!r}.", field=f"{FIELD}.depths")
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_DEPTH:
             raise SpecError(
                 f"must be whole numbers from 0 to {MAX_DEPTH}, got {value!r}.",
-                field=f"{_FIELD}.depths",
+                field=f"{FIELD}.depths",
                 fix="1 to 3 is usual: cells have few nodes.",
             )
     return tuple(sorted(set(values)))
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise SpecError(f"must be a whole number of at least {least}, got {value!r}.", field=f"{_FIELD}.{name}")
-    return value
-
-
-def _positive(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-        raise SpecError(f"must be a number above 0, got {value!r}.", field=f"{_FIELD}.{name}")
-    return float(value)
-
-
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise SpecError(f"must be true or false, got {value!r}.", field=f"{_FIELD}.{name}")
-    return value
-
-
-def _one_of(name: str, value: Any, valid: Sequence[str]) -> str:
-    if value not in valid:
-        raise SpecError(f"there is no {value!r}.", field=f"{_FIELD}.{name}", got=value, valid=valid)
-    return str(value)

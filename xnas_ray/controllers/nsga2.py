@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xnas_ray.controllers.base import Controller, Goal, Horizon
 from xnas_ray.controllers.limits import Limit, check_limits
+from xnas_ray.controllers.parameters import FIELD, flag, one_of, whole
 from xnas_ray.controllers.registry import register_controller
 from xnas_ray.controllers.survival import rank_and_crowding, survivors
 from xnas_ray.controllers.variation import Categorical, Operators, Ordinal
-from xnas_ray.errors import ControllerError, GenotypeError, SpecError
-from xnas_ray.messages import Candidate, Genotype, Outcome, TrialStatus
+from xnas_ray.errors import ControllerError, SpecError
+from xnas_ray.messages import Candidate, Outcome, TrialStatus
 from xnas_ray.pareto import Front
 from xnas_ray.spaces.base import Space
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 TRIES = 50
 MODES = ("steady", "generational")
 OPERATORS: dict[str, type[Operators]] = {"categorical": Categorical, "ordinal": Ordinal}
-FIELD = "controller.params"
 
 
 @register_controller("nsga2")
@@ -83,17 +83,13 @@ class NSGA2(Controller):
     ) -> None:
         """Check the parameters; the population is empty."""
         super().__init__(space, objectives, seed=seed, horizon=horizon)
-        if isinstance(population, bool) or not isinstance(population, int) or population < 2:
-            raise SpecError(f"must be a whole number of at least 2, got {population!r}.", field=f"{FIELD}.population")
         if isinstance(crossover, bool) or not isinstance(crossover, (int, float)) or not 0 <= crossover <= 1:
             raise SpecError(f"must be a probability, got {crossover!r}.", field=f"{FIELD}.crossover")
-        if not isinstance(single_objective, bool):
-            raise SpecError(f"must be true or false, got {single_objective!r}.", field=f"{FIELD}.single_objective")
-        self.population = population
-        self.mode = _one_of("mode", mode, MODES)
-        self.operators = OPERATORS[_one_of("operators", operators, tuple(OPERATORS))]()
+        self.population = whole("population", population, 2)
+        self.mode = one_of("mode", mode, MODES)
+        self.operators = OPERATORS[one_of("operators", operators, tuple(OPERATORS))]()
         self.crossover = float(crossover)
-        self.goals = self.objectives[:1] if single_objective else self.objectives
+        self.goals = self.objectives[:1] if flag("single_objective", single_objective) else self.objectives
         self.limits: tuple[Limit, ...] = check_limits(constraints, FIELD)
         self.reference = _checked(reference, [goal.name for goal in self.objectives])
         self._members: list[Outcome] = []
@@ -190,7 +186,7 @@ class NSGA2(Controller):
             child = self.operators.mutate(self.space, child, rng)
             if self.space.is_valid(child) and not self.known(child):
                 return self.candidate(child, stage="child", parents=parents, generation=generation)
-        found = self.first_new(self._mutants(first.candidate.genotype, rng))
+        found = self.first_new(self.mutants(first.candidate.genotype, rng, TRIES))
         if found is None:
             return None
         return self.candidate(found, stage="mutation", parents=[first.trial], generation=generation)
@@ -205,14 +201,6 @@ class NSGA2(Controller):
         better = (ranks[other], -distances[other]) < (ranks[one], -distances[one])
         return self._members[other if better else one]
 
-    def _mutants(self, genotype: Genotype, rng: np.random.Generator) -> Iterator[Genotype]:
-        for changes in range(1, len(self.space.choices) + 1):
-            for _ in range(TRIES):
-                try:
-                    yield self.space.mutate(genotype, rng, changes)
-                except GenotypeError:  # no valid mutant at this distance
-                    break
-
     # ---- numbers ----------------------------------------------------------------------------------------------------
 
     def _points(self, outcomes: Sequence[Outcome], goals: Sequence[Goal]) -> np.ndarray:
@@ -226,12 +214,6 @@ class NSGA2(Controller):
         if self.reference is None:
             return np.asarray(points.min(axis=0))
         return np.array([goal.signed(self.reference) for goal in self.objectives])
-
-
-def _one_of(name: str, value: Any, valid: Sequence[str]) -> str:
-    if value not in valid:
-        raise SpecError(f"must be one of them, got {value!r}.", field=f"{FIELD}.{name}", got=value, valid=valid)
-    return str(value)
 
 
 def _checked(reference: Mapping[str, float] | None, names: Sequence[str]) -> dict[str, float] | None:

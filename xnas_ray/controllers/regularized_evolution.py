@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from xnas_ray.controllers.base import Controller, Goal, Horizon
+from xnas_ray.controllers.parameters import whole
 from xnas_ray.controllers.registry import register_controller
-from xnas_ray.errors import GenotypeError, SpecError
-from xnas_ray.messages import Candidate, Genotype, Outcome, TrialStatus
+from xnas_ray.errors import SpecError
+from xnas_ray.messages import Candidate, Outcome, TrialStatus
 from xnas_ray.spaces.base import Space
 
 MUTANTS = 20
@@ -55,8 +55,8 @@ class RegularizedEvolution(Controller):
     ) -> None:
         """Check the parameters; the population is empty."""
         super().__init__(space, objectives, seed=seed, horizon=horizon)
-        self.population = _whole("population", population)
-        self.sample = _whole("sample", sample)
+        self.population = whole("population", population)
+        self.sample = whole("sample", sample)
         self.weights = self._checked(weights)
         self._alive: deque[tuple[float, Outcome]] = deque(maxlen=self.population)  # (fitness, member), oldest first
 
@@ -78,20 +78,11 @@ class RegularizedEvolution(Controller):
             drawn = rng.integers(len(self._alive), size=self.sample)
             best = max(drawn, key=lambda i: self._alive[i][0])
             parent = self._alive[best][1]
-            child = self.first_new(self._mutants(parent.candidate.genotype, rng))
+            child = self.first_new(self.mutants(parent.candidate.genotype, rng, MUTANTS))
             if child is not None:
                 return self.candidate(child, stage="mutation", parents=[parent.trial])
         genotype = self.draw_new(rng)
         return None if genotype is None else self.candidate(genotype, stage="random")
-
-    def _mutants(self, genotype: Genotype, rng: np.random.Generator) -> Iterator[Genotype]:
-        """Mutants in one choice, then in two, up to all of them."""
-        for changes in range(1, len(self.space.choices) + 1):
-            for _ in range(MUTANTS):
-                try:
-                    yield self.space.mutate(genotype, rng, changes)
-                except GenotypeError:  # no valid mutant at this distance
-                    break
 
     def _checked(self, weights: Mapping[str, float] | None) -> dict[str, float]:
         names = [goal.name for goal in self.objectives]
@@ -112,9 +103,3 @@ class RegularizedEvolution(Controller):
             raise SpecError("at least one weight must be above 0.", field="controller.params.weights", valid=names)
         self._weighed = [goal for goal in self.objectives if given.get(goal.name)]
         return {name: float(weight) for name, weight in given.items()}
-
-
-def _whole(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise SpecError(f"must be a whole number of at least 1, got {value!r}.", field=f"controller.params.{name}")
-    return value

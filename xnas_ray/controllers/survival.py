@@ -19,7 +19,6 @@ def rank_and_crowding(targets: np.ndarray, violations: np.ndarray | None = None)
     Returns:
         n ranks and n distances.
     """
-    from pymoo.operators.survival.rank_and_crowding.metrics import calc_crowding_distance
     from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
     targets = np.asarray(targets, dtype=float)
@@ -33,7 +32,7 @@ def rank_and_crowding(targets: np.ndarray, violations: np.ndarray | None = None)
         for last, front in enumerate(fronts):
             rows = feasible[front]
             ranks[rows] = last
-            distances[rows] = _distances(targets[rows], calc_crowding_distance)
+            distances[rows] = _distances(targets[rows])
     levels = np.unique(violated[violated > 0])
     for level, violation in enumerate(levels):
         ranks[violated == violation] = last + 1 + level
@@ -46,10 +45,12 @@ def survivors(targets: np.ndarray, size: int, violations: np.ndarray | None = No
     return np.sort(np.lexsort((-distances, ranks))[:size])
 
 
-def _distances(targets: np.ndarray, crowding: object) -> np.ndarray:
+def _distances(targets: np.ndarray) -> np.ndarray:
+    from pymoo.operators.survival.rank_and_crowding.metrics import calc_crowding_distance
+
     _, first = np.unique(targets, axis=0, return_index=True)
     alone = np.sort(first)
     found = np.zeros(len(targets))
     # With one or two different points there is nothing between them.
-    found[alone] = np.inf if len(alone) <= 2 else crowding(-targets[alone])  # type: ignore[operator]
+    found[alone] = np.inf if len(alone) <= 2 else calc_crowding_distance(-targets[alone])
     return found

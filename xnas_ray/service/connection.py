@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from xnas_ray.errors import ProtocolError, ServiceError, XnasError
 
 CALL_TIMEOUT_S = 60.0
+SUBMIT_TIMEOUT_S = 600.0
 RESTART_S = 60.0
 QUESTIONS = frozenset({"info", "status", "wait", "explain", "measure_test"})
 """Methods that change nothing: asked again while the head is being restarted."""

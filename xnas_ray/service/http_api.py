@@ -27,7 +27,7 @@ from fastapi.responses import JSONResponse
 
 from xnas_ray.errors import ProtocolError, SearchNotFoundError, ServiceError, SpecError
 from xnas_ray.messages import PROTOCOL_VERSION
-from xnas_ray.service.connection import CALL_TIMEOUT_S, Service
+from xnas_ray.service.connection import CALL_TIMEOUT_S, SUBMIT_TIMEOUT_S, Service
 from xnas_ray.service.http_forms import (
     HASH,
     Budget,
@@ -53,7 +53,6 @@ from xnas_ray.tasks.finding import NAME, find_task
 
 log = logging.getLogger(__name__)
 
-SUBMIT_TIMEOUT_S = 600.0
 LONG_POLLS = 256
 """Clients that wait at the same time; the others wait for a place."""
 LOOK_S = 0.5

@@ -232,10 +232,8 @@ class StoreWriter:
             StoreLockedError: another writer took over.
             StoreFullError: the disk is full; what was there stays readable.
         """
-        with self._compact_lock:
-            self._refuse_ended()
-            with self._ending():
-                return self._compactor.compact(search_id, self._clock() if now is None else now, whole=whole)
+        with self._compacting():
+            return self._compactor.compact(search_id, self._clock() if now is None else now, whole=whole)
 
     def compact_searches(self, *, now: float | None = None) -> CompactionReport:
         """The same for the table of searches alone, which every listing reads.
@@ -247,10 +245,8 @@ class StoreWriter:
             StoreLockedError: another writer took over.
             StoreFullError: the disk is full; what was there stays readable.
         """
-        with self._compact_lock:
-            self._refuse_ended()
-            with self._ending():
-                return self._compactor.compact_searches(self._clock() if now is None else now)
+        with self._compacting():
+            return self._compactor.compact_searches(self._clock() if now is None else now)
 
     def close(self) -> None:
         """Commit, and give the store back. Closing twice does nothing.
@@ -292,6 +288,14 @@ class StoreWriter:
         except StoreLockedError as error:
             self._ended = error
             raise
+
+    @contextlib.contextmanager
+    def _compacting(self) -> Iterator[None]:
+        """One compaction at a time, by a writer that still is one."""
+        with self._compact_lock:
+            self._refuse_ended()
+            with self._ending():
+                yield
 
     def _refuse_ended(self) -> None:
         if self._ended is not None:

@@ -9,7 +9,6 @@ Every other accuracy of ``nasbench201.parquet`` is a table by the name of its co
 
 from __future__ import annotations
 
-import os
 import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable
@@ -22,14 +21,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from xnas_ray.benchmarks.table import TabularTask
-from xnas_ray.errors import DataMissingError, UnknownNameError
+from xnas_ray.errors import UnknownNameError
 from xnas_ray.messages import Genotype
 from xnas_ray.spaces.base import Space
 from xnas_ray.spaces.nasbench101 import NASBench101
 from xnas_ray.spaces.nasbench201 import NASBench201
+from xnas_ray.tasks.datasets import data_file
 
 OBJECTIVE = "val_accuracy"
 NASBENCH201 = "nasbench201.parquet"
+HOW_TO_GET = "Set XNAS_DATA to the folder that has it, or use the table 'digits', which comes with the project."
 ACCURACY = re.compile(r"\w+_(val|test)_\d+")
 DIGITS = Path(__file__).resolve().parents[2] / "digits" / "nasbench201_digits.parquet"
 
@@ -74,7 +75,7 @@ def load_table(name: str) -> BenchmarkTable:
         return TABLES[name]()
     if not ACCURACY.fullmatch(name):
         raise UnknownNameError(f"there is no table {name!r}.", field="table", got=name, valid=TABLES)
-    columns = [column for column in pq.read_schema(data_file(NASBENCH201)).names if ACCURACY.fullmatch(column)]
+    columns = [column for column in pq.read_schema(_file(NASBENCH201)).names if ACCURACY.fullmatch(column)]
     if name not in columns:
         raise UnknownNameError(f"{NASBENCH201} has no column {name!r}.", field="table", got=name, valid=columns)
     return _nasbench201(name, name)
@@ -91,25 +92,12 @@ def table_name(text: str) -> str:
     raise ArgumentTypeError(f"{text!r} is none of {', '.join(TABLES)} or a column such as cifar100_val_12")
 
 
-def data_file(name: str) -> Path:
-    """A file of ``XNAS_DATA``.
-
-    Raises:
-        DataMissingError: the variable is unset or the folder lacks the file.
-    """
-    folder = os.environ.get("XNAS_DATA", "").strip()
-    path = Path(folder) / name
-    if not folder or not path.is_file():
-        raise DataMissingError(
-            f"{name} is needed" + (f" and not in {folder}." if folder else "."),
-            field="XNAS_DATA",
-            fix="Set XNAS_DATA to the folder that has it, or use the table 'digits', which comes with the project.",
-        )
-    return path
+def _file(name: str) -> Path:
+    return data_file(name, HOW_TO_GET)
 
 
 def _nasbench201(name: str, column: str) -> BenchmarkTable:
-    task = TabularTask.from_parquet(data_file(NASBENCH201), NASBench201(), objectives={OBJECTIVE: column})
+    task = TabularTask.from_parquet(_file(NASBENCH201), NASBench201(), objectives={OBJECTIVE: column})
     return BenchmarkTable(name, task, task.space)
 
 
@@ -121,7 +109,7 @@ def _digits() -> BenchmarkTable:
 
 
 def _nasbench101() -> BenchmarkTable:
-    table = pq.read_table(data_file("nasbench101_subset.parquet"), columns=[*NASBench101.table_columns, "val108"])
+    table = pq.read_table(_file("nasbench101_subset.parquet"), columns=[*NASBench101.table_columns, "val108"])
     table = table.append_column("percent", pc.multiply(table["val108"], 100.0))
     task = TabularTask(table, space=NASBench101(), objectives={OBJECTIVE: "percent"})
     return BenchmarkTable("nasbench101", task, task.restricted())

@@ -9,7 +9,6 @@ files are read from the folder that ``XNAS_DATA`` names.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,10 +18,10 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from xnas_ray.benchmarks.table import TabularTask
-from xnas_ray.errors import DataMissingError
 from xnas_ray.messages import Genotype
 from xnas_ray.pareto import Front
 from xnas_ray.spaces.nasbench201 import NASBench201
+from xnas_ray.tasks.datasets import data_file
 
 ACCURACY, FLOPS = "val_accuracy", "flops"
 
@@ -89,11 +88,5 @@ def load() -> AccuracyAndFlops:
     Raises:
         DataMissingError: the variable is unset or the folder lacks a file.
     """
-    folder = os.environ.get("XNAS_DATA", "").strip()
-    files = [Path(folder) / name for name in ("nasbench201.parquet", "nasbench101_subset.parquet")]
-    for path in files:
-        if not folder or not path.is_file():
-            raise DataMissingError(
-                f"{path.name} is needed.", field="XNAS_DATA", fix="Set XNAS_DATA to the folder that has it."
-            )
-    return AccuracyAndFlops(*files)
+    files = ("nasbench201.parquet", "nasbench101_subset.parquet")
+    return AccuracyAndFlops(*(data_file(name, "Set XNAS_DATA to the folder that has it.") for name in files))
