@@ -167,6 +167,8 @@ wait_for_work() {
   done
   wait "$work"
   code=$?
+  # Ended by what it was asked with: before it could listen, or, Python, while it was ending already.
+  if is_over && [ "$code" = 143 ]; then code=0; fi
 }
 
 # Why the job is over: where Slurm knows of a preemption, that; else, as submitit does, by the time that had passed
