@@ -13,7 +13,7 @@ demo: $(STAMP)
 	$(BIN)/python -m xnas_ray.commands.duckdb_peek results
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-gpu: $(STAMP)
 	$(BIN)/python -m pytest -m gpu -rs

@@ -20,6 +20,18 @@ hypothesis_settings.load_profile("xnas")
 TASKS = Path(__file__).parent / "system" / "tasks"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With ``pytest -n``: one process has the shared Ray; elsewhere a file stays together, system tests apart."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        if "ray_cluster" in getattr(item, "fixturenames", ()):
+            group = "ray"
+        else:
+            group = item.nodeid if item.get_closest_marker("slow") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A local Ray with 16 CPUs and 2 GPUs, all pretended, protected by a token; its address."""

@@ -29,6 +29,7 @@ RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_metric_cardinality_level": "low",
 }
 """What ``service.bring_up`` sets where the environment says nothing."""
 
