@@ -6,11 +6,15 @@
     python experiments/tables/digits.py write-noise --root results/digits_table
     python experiments/tables/digits.py check --root results/digits_table    # retrains 50 rows, compares
     python experiments/tables/digits.py busy --root results/digits_table     # wall time and busy share of the run
+    python experiments/tables/digits.py introspect --root results/digits_introspectability   # trains them once more
+    python experiments/tables/digits.py write-introspectability --root results/digits_introspectability
+    python experiments/tables/digits.py front                                # accuracy and introspectability
     python experiments/tables/digits.py compare                              # with CIFAR-10's table in XNAS_DATA
 
 The table has a row a class: ``arch`` (official string of the cheapest member), ``val_accuracy_<e>`` and
 ``test_accuracy_<e>`` in percent after epochs 1 to 3, ``flops``, ``params``, ``duration_s`` (as measured by the worker,
-one thread) and ``train_seed``. The noise file has ``arch``, ``seed`` and the accuracies after epoch 3.
+one thread), ``train_seed``, and ``introspectability`` on the validation images after epoch 3. The noise file has
+``arch``, ``seed`` and the accuracies after epoch 3.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from xnas_ray.pareto import pareto_mask
 from xnas_ray.spaces.nasbench201 import NASBench201
 from xnas_ray.store import list_searches, load_curves, load_trials
 from xnas_ray.tasks.datasets import data_file
@@ -37,11 +42,17 @@ NOISE_CLASSES = 200
 NOISE_SEEDS = (1, 2, 3, 4, 5)
 
 
-def run(root: Path) -> None:
+def run(root: Path, objectives: tuple[str, ...] = ("val_accuracy",)) -> None:
     """Train all classes, or go on where an earlier run stopped."""
     started = root.is_dir() and len(list_searches(root)) > 0
-    what = ["--resume"] if started else [str(HERE / "table.toml")]
+    wanted = [word for name in objectives for word in ("--objectives", name)]
+    what = ["--resume"] if started else [str(HERE / "table.toml"), *wanted]
     subprocess.run([sys.executable, "-m", "xnas_ray", "run", *what, "--root", str(root)], check=True)
+
+
+def introspect(root: Path) -> None:
+    """Train all classes once more, with the same seeds, and measure their introspectability."""
+    run(root, ("val_accuracy", "introspectability"))
 
 
 def table(root: Path, search_id: str) -> pd.DataFrame:
@@ -74,12 +85,41 @@ def searches(root: Path, name: str) -> list[str]:
     return list(found.sort_values("submitted_at")["search_id"])
 
 
+def _save(frame: pd.DataFrame, path: Path) -> None:
+    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), path, compression="zstd", compression_level=19)
+
+
 def write(root: Path) -> None:
     """Write the table."""
     frame = table(root, searches(root, "all of nasbench201")[0])
-    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), TABLE, compression="zstd", compression_level=19)
+    _save(frame, TABLE)
     print(f"{TABLE.name}: {len(frame)} rows, {TABLE.stat().st_size / 1e3:.0f} kB")
     print(frame.describe().T[["min", "50%", "max"]].to_string())
+
+
+def write_introspectability(root: Path) -> None:
+    """Add the column to the table; the other run's accuracies must be the table's, to the last bit."""
+    search_id = searches(root, "all of nasbench201")[0]
+    again, trials = table(root, search_id), load_trials(root, search_id).set_index("architecture")
+    frame = pq.read_table(TABLE).to_pandas()
+    columns = ["arch", *(c for c in frame.columns if "accuracy" in c), "train_seed"]
+    pd.testing.assert_frame_equal(again[columns], frame[columns], check_exact=True)
+    frame["introspectability"] = trials.loc[frame["arch"], "metric_introspectability"].to_numpy(dtype="float32")
+    _save(frame, TABLE)
+
+
+def front() -> None:
+    """Print the exact Pareto front of accuracy and introspectability, and how the two go together."""
+    frame = pq.read_table(TABLE).to_pandas()
+    both = ["val_accuracy_3", "introspectability"]
+    print(f"{len(frame)} classes, rank correlation of {both[0]} with")
+    for name in ("introspectability", "flops", "params"):
+        print(f"  {name}: {frame[both[0]].corr(frame[name], 'spearman'):+.3f}", end="")
+        best = frame.nlargest(len(frame) // 10, both[0])
+        print(f"; among the best tenth {best[both[0]].corr(best[name], 'spearman'):+.3f}")
+    best = frame[pareto_mask(frame[both].to_numpy(dtype=np.float64))].sort_values(both, ascending=[False, True])
+    print(f"exact Pareto front: {len(best)} classes of {len(best.drop_duplicates(both))} different values")
+    print(best[[*both, "test_accuracy_3", "flops", "arch"]].to_string(index=False))
 
 
 def noise(root: Path) -> None:
@@ -106,7 +146,7 @@ def write_noise(root: Path) -> None:
         frames.append(frame.assign(seed=int(name.split()[1]))[["arch", "seed", "val_accuracy_3", "test_accuracy_3"]])
     frame = pd.concat(frames).sort_values(["arch", "seed"]).reset_index(drop=True)
     frame["seed"] = frame["seed"].astype("int8")
-    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), NOISE, compression="zstd", compression_level=19)
+    _save(frame, NOISE)
     wide = frame.pivot(index="arch", columns="seed", values="val_accuracy_3")
     ranks = wide.corr("spearman").to_numpy()
     pairs = ranks[np.triu_indices(len(ranks), 1)]
@@ -160,13 +200,24 @@ def compare(rows: int = 10) -> None:
             print(f"{name}: Spearman of digits val_accuracy_3 with {column}: {value:+.3f}")
 
 
+STORES = {
+    "run": run,
+    "write": write,
+    "noise": noise,
+    "write-noise": write_noise,
+    "check": check,
+    "busy": busy,
+    "introspect": introspect,
+    "write-introspectability": write_introspectability,
+}
+TABLES = {"front": front, "compare": compare}
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "write", "noise", "write-noise", "check", "busy", "compare"])
+    parser.add_argument("what", choices=[*STORES, *TABLES])
     parser.add_argument("--root", type=Path, default=Path("results/digits_table"), help="the store")
     given = parser.parse_args()
-    if given.what == "compare":
-        compare()
+    if given.what in TABLES:
+        TABLES[given.what]()
     else:
-        steps = {"run": run, "write": write, "noise": noise, "write-noise": write_noise, "check": check, "busy": busy}
-        steps[given.what](given.root)
+        STORES[given.what](given.root)

@@ -307,3 +307,36 @@ def test_a_search_as_a_job_of_its_own(cluster):
     cluster.check(search_id, 60)
     assert set(load_trials(cluster.root, search_id)["epoch"]) == {1, 2}
     assert "best architectures" in cluster.xnas("slurm", "logs", job) and not cluster.leftovers()
+
+
+def test_nodes_follow_the_queue_that_a_laptop_fills(cluster, tmp_path):
+    profile = tmp_path / "elastic.toml"
+    profile.write_text("[slurm.elastic]\nmin = 1\nmax = 2\npatience_s = 2\ngrow_s = 0\nevery_s = 1\n")
+    cluster.pace.write_text("1")
+    service = cluster.xnas("slurm", "up", "--profile", profile, "--nodes", 1, *SMALL, *PLACE)
+    cluster.until(cluster.epoch)
+    log = cluster.root / "slurm" / f"{service}.log"
+
+    # Somewhere without the store: the address and the token are all that it has.
+    address = json.loads((cluster.root / "endpoint.json").read_text())["http"]
+    token = (cluster.root / "token").read_text().strip()
+    spec, inside = cluster.spec("far", 60), dict(cluster.environment)
+    cluster.environment = {n: v for n, v in inside.items() if n != "XNAS_STORE"}
+    cluster.environment |= {"XNAS_ADDRESS": address, "XNAS_TOKEN": token}
+    search_id = cluster.xnas("submit", spec).splitlines()[0]
+    cluster.until(lambda: cluster.workers() >= 2)
+    assert "asking for 1 more nodes: 2 could be used, there are 1" in log.read_text()
+    cluster.pace.write_text("0.05")
+    cluster.xnas("wait", search_id)
+    found = json.loads(cluster.xnas("results", search_id, "--format", "json"))
+    assert len(found) == 60 and not (cluster.root.parent / "results").exists()
+
+    # Nothing is left to do: the node goes, the service stays.
+    cluster.environment = inside
+    (worker,) = [record.job_id for record in recorded(cluster.root) if record.job_id != service]
+    cluster.until(lambda: cluster.job(worker)["JobState"] == "COMPLETED")
+    assert "go: 1 nodes are enough" in log.read_text() and cluster.job(service)["JobState"] == "RUNNING"
+    cluster.check(search_id, 60)
+    cluster.xnas("slurm", "down")
+    cluster.until(lambda: not cluster.leftovers(), timeout_s=60)
+    assert not cluster.folders()
