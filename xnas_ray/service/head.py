@@ -10,7 +10,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,8 @@ from xnas_ray.store.reuse import ReuseIndex
 from xnas_ray.store.writer import StoreWriter
 
 log = logging.getLogger(__name__)
+
+KEEP_AFTER_S = 1.0
 
 NO_SPACE = "the store cannot be written"
 SPACE_RETRY_S = 2.0
@@ -154,7 +156,7 @@ class Head:
         monitor = Monitor(self.engine, self.settings.scheduler.max_running_searches)
         spool = Spool(self.root, self.submit)
         jobs = (self._tick_loop, self._node_loop, monitor.run, spool.run)
-        self._tasks = [asyncio.create_task(job()) for job in jobs]
+        self._tasks = [asyncio.create_task(_keep(job)) for job in jobs]
 
     # ---- life -------------------------------------------------------------------------------------------------------
 
@@ -518,6 +520,18 @@ def _take(root: Path, take_over: bool) -> StoreWriter:
 
 def _at_most(value: float, limit: float | None) -> float:
     return value if limit is None else min(value, limit)
+
+
+async def _keep(job: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a loop of the head for ever: without its ticks or its looks at the nodes nothing would ever end."""
+    while True:
+        try:
+            await job()
+        except Exception:
+            log.exception("%s failed and goes on", job.__qualname__)
+            await asyncio.sleep(KEEP_AFTER_S)
+        else:
+            return
 
 
 def _event(kind: Callable[..., m.Event], *fields: Any) -> m.Event:

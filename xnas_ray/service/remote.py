@@ -134,8 +134,8 @@ class HostLauncher:
     def host(self, slot: int) -> ActorHost:
         """The host of a slot: the living one, else a new one.
 
-        It stays on the head's node: without CPUs of its own Ray would place it anywhere, and on a node that comes and
-        goes it would hold up the leaving and then have to replay its searches.
+        It stays on the head's node: without CPUs of its own Ray would place it anywhere (with a soft affinity it does,
+        now and then), and on a node that comes and goes it would hold up the leaving and then replay its searches.
         """
         name = f"xnas-host-{store_tag(self._root)}-{slot}"
         here = ray.get_runtime_context().get_node_id()
@@ -149,7 +149,7 @@ class HostLauncher:
                 num_cpus=0,
                 max_restarts=0,
                 enable_task_events=False,
-                scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=True),
+                scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False),
                 runtime_env={"env_vars": self._environment} if self._environment else None,
             )
             .remote(str(self._root), slot)
