@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,6 +29,7 @@ from typing import Any
 from xnas_ray.errors import ServiceError, StoreLockedError
 from xnas_ray.messages import PROTOCOL_VERSION
 from xnas_ray.service.archive import living_writer
+from xnas_ray.service.second_try import second_try
 from xnas_ray.service.settings import HeadSettings
 from xnas_ray.service.trusted import read_trusted, write_private
 
@@ -138,20 +140,22 @@ def start_local(root: Path, *, cpus: int, gpus: float | None = None, dashboard_h
     set_environment(root)
     import ray
 
+    start = partial(
+        ray.init,
+        address="local",
+        num_cpus=cpus,
+        num_gpus=gpus,
+        include_dashboard=bool(dashboard_host),
+        dashboard_host=dashboard_host or LOOPBACK,
+        job_config=_job(f"xnas service {root.name}"),
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=OBJECT_STORE_BYTES,
+        namespace="xnas",
+        _temp_dir=_temporary_root(),
+    )
     with _kept_sigterm():
-        context = ray.init(
-            address="local",
-            num_cpus=cpus,
-            num_gpus=gpus,
-            include_dashboard=bool(dashboard_host),
-            dashboard_host=dashboard_host or LOOPBACK,
-            job_config=_job(f"xnas service {root.name}"),
-            log_to_driver=False,
-            logging_level="ERROR",
-            object_store_memory=OBJECT_STORE_BYTES,
-            namespace="xnas",
-            _temp_dir=_temporary_root(),
-        )
+        context = second_try(start)
     address = context.address_info
     return LocalCluster(address["address"], context.dashboard_url or "", Path(address["session_dir"]))
 
