@@ -34,6 +34,8 @@ bench: $(STAMP)
 	$(BIN)/python experiments/performance/throughput.py
 	$(BIN)/python experiments/performance/utilisation.py
 	$(BIN)/python experiments/performance/fair_share.py
+	$(BIN)/python experiments/performance/introspectability_cost.py
+	$(BIN)/python experiments/performance/report_page.py
 
 docs: $(STAMP)
 	$(BIN)/python -m pytest tests/test_docs.py

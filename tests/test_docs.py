@@ -106,6 +106,7 @@ def folder(example_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     shutil.copytree(example_store, tmp_path / "results")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in ("XNAS_STORE", "XNAS_DATA"):
         monkeypatch.delenv(name, raising=False)
     known = set(sys.modules)

@@ -22,7 +22,7 @@ MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob(
 LOADERS = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "jsonpickle", "yaml"}
 USES = {
     "training/checkpoint.py": {"UnpicklingError"},  # the name of an error
-    "benchmarks/safe_pickle.py": {"Unpickler", "UnpicklingError"},  # gives plain data and knows no function
+    "safe_pickle.py": {"Unpickler", "UnpicklingError"},  # gives plain data and knows no function
     "testing/space_case.py": {"dumps", "loads"},  # of an object made there
 }
 """Modules that import such a library, and all that they take of it."""

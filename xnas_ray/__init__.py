@@ -17,6 +17,7 @@ _EXPORTS = {
     "list_controllers": "xnas_ray.controllers.registry",
     "list_searches": "xnas_ray.store",
     "list_spaces": "xnas_ray.spaces.registry",
+    "load_activations": "xnas_ray.store",
     "load_curves": "xnas_ray.store",
     "load_trials": "xnas_ray.store",
     "run_local": "xnas_ray.client",

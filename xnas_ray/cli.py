@@ -19,7 +19,19 @@ from xnas_ray.errors import XnasError
 
 OK, UNEXPECTED, WRONG_INPUT = 0, 1, 2
 # The order in which help lists their commands.
-for _family in ("run", "searches", "outcomes", "explanations", "logs", "plugins", "doctor", "slurm"):
+for _family in (
+    "run",
+    "searches",
+    "outcomes",
+    "finalize",
+    "explanations",
+    "similarities",
+    "report",
+    "logs",
+    "plugins",
+    "doctor",
+    "slurm",
+):
     importlib.import_module(f"xnas_ray.commands.{_family}")
 
 

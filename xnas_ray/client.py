@@ -11,11 +11,11 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xnas_ray.errors import SearchNotFoundError, ServiceError, SpecError, StoreLockedError
+from xnas_ray.errors import SearchNotFoundError, ServiceError, SpecError, StoreError, StoreLockedError
 from xnas_ray.messages import PROTOCOL_VERSION
 from xnas_ray.service.connection import CALL_TIMEOUT_S, SUBMIT_TIMEOUT_S, RemoteHead, Service, connect_service
 from xnas_ray.service.store_access import LocalStore, StoreAccess
@@ -210,6 +210,32 @@ class Client:
         """
         return SearchHandle(self, self.store.resolve(prefix))
 
+    def report(self, searches: Sequence[str], path: Path | str | None = None) -> Path:
+        """Write the report of one search, or of several beside each other, as one HTML file that needs no network.
+
+        Args:
+            searches: ids, unique prefixes of some, or ``"latest"``; their order is that of their colours.
+            path: of the file; by default ``xnas_report_<id>.html`` in the current folder. It is replaced.
+
+        Returns:
+            The path.
+
+        Raises:
+            SearchNotFoundError: no such search.
+            StoreError: a part is damaged, or the file cannot be written.
+        """
+        from xnas_ray.report.page import report_page
+
+        handles = [self.handle(one) for one in searches]
+        names = [str(handle.card()["spec"]["name"] or handle.id) for handle in handles]
+        text = report_page(self.store.report([handle.id for handle in handles]), f"xnas: {', '.join(names)}")
+        chosen = Path(path or f"xnas_report_{handles[0].id[:10]}.html")
+        try:
+            chosen.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise StoreError(f"cannot write {chosen}: {error.strerror or error}.", field="--out") from error
+        return chosen
+
 
 class SearchHandle:
     """One search.
@@ -313,11 +339,97 @@ class SearchHandle:
         """Metrics of a trial's stored weights on the test split: measured once, afterwards the stored figures."""
         return dict(self.client.service.call("measure_test", self.id, trial, timeout_s=SUBMIT_TIMEOUT_S))
 
+    def finalists_spec(
+        self,
+        *,
+        trials: Sequence[int] | None = None,
+        top: int | None = None,
+        seeds: int = 3,
+        epochs: int | None = None,
+        **resources: float,
+    ) -> tuple[SearchSpec, str]:
+        """The search that trains this one's finalists anew (see ``finalize``), and its idempotency key."""
+        from xnas_ray.service import finalists
+
+        if trials is None:
+            chosen = finalists.choose(self.best(None), top)
+        else:
+            known = self.client.store.trials(self.id)
+            completed = known[known["status"] == "completed"].set_index("trial")["genotype"]
+            for number in trials:
+                if number not in completed.index:
+                    raise StoreError(
+                        "is no completed trial.", field="trials", got=number, valid=completed.index.tolist()
+                    )
+            chosen = [{"trial": number, "genotype": completed[number]} for number in dict.fromkeys(trials)]
+        spec = finalists.specification(
+            self.id, self.card(), chosen, seeds=seeds, epochs=epochs, resources=dict(resources)
+        )
+        return spec, finalists.key_of(spec)
+
+    def finalize(self, **given: Any) -> SearchHandle:
+        """Queue the last training of this search's finalists: with several seeds, on train and validation.
+
+        They are measured on the test split, once each. The task is as it was when this search was submitted. Asking
+        for the same again gives the same search.
+
+        Args:
+            **given: ``trials``: their numbers; by default the Pareto front, with one objective the best. ``top``: at
+                most so many of them. ``seeds``: trainings of each, 3. ``epochs``: of each; by default the schedule of
+                this search or the task's epochs, whichever is longer. ``cpus``, ``gpus``, ``workers``: what differs
+                from this search's resources; above one GPU the ranks of a training share each batch.
+
+        Returns:
+            The search of the finalists; ``finalists`` is what it found.
+
+        Raises:
+            StoreError: no such trial, or this search is one of finalists itself.
+            SpecError: a value is out of range.
+            ServiceError: no service works on this store.
+        """
+        return self.submit_finalists(*self.finalists_spec(**given))
+
+    def submit_finalists(self, spec: SearchSpec, key: str) -> SearchHandle:
+        """Queue what ``finalists_spec`` gave."""
+        task_hash = self.card()["task_hash"]
+        search_id = self.client.service.call(
+            "submit", PROTOCOL_VERSION, spec.to_json(), task_hash, key, timeout_s=SUBMIT_TIMEOUT_S
+        )
+        return SearchHandle(self.client, search_id)
+
+    def finalists(self) -> pd.DataFrame:
+        """What a search of finalists found: one row each, with means and spreads over its seeds.
+
+        See ``service.finalists.finalists_frame`` for the columns.
+
+        Raises:
+            StoreError: this is no search of finalists.
+        """
+        from xnas_ray.service.finalists import finalists_frame
+
+        card = self.card()
+        if card["spec"].get("measure_on") != "test":
+            raise StoreError(f"search {self.id} trains no finalists.", fix=f"Begin with `xnas finalize {self.id}`.")
+        parent = SearchHandle(self.client, card["spec"]["parent"])
+        trials = self.client.store.trials(self.id)
+        return finalists_frame(card, trials, self.client.store.trials(parent.id), parent.card()["objectives"])
+
     # ---- results -----------------------------------------------------------------------------------------------------
 
-    def results(self) -> pd.DataFrame:
-        """One row a finished trial (see ``store.load_trials``)."""
-        return self.client.store.trials(self.id)
+    def results(self, *, front: bool = False) -> pd.DataFrame:
+        """One row a finished trial, in the order in which they ended (see ``store.load_trials``).
+
+        Besides the columns of the store: ``front`` (whether no other feasible trial is at least as good in every
+        objective and better in one, of all that have ended), ``generation`` and ``parents`` (trial numbers) where the
+        controller has them.
+
+        Args:
+            front: only the trials on the front.
+        """
+        from xnas_ray.service.ranking import with_standing
+
+        found = with_standing(self.client.store.trials(self.id), self.card())
+        return found[found["front"]].reset_index(drop=True) if front else found
 
     def curves(self) -> pd.DataFrame:
         """Learning curves, long (see ``store.load_curves``)."""
@@ -340,7 +452,7 @@ class SearchHandle:
             return self.client.service.call("explain", self.id)
         return {}
 
-    def best(self, n: int = 1) -> list[dict[str, Any]]:
+    def best(self, n: int | None = 1) -> list[dict[str, Any]]:
         """The best completed trials that satisfy the constraints, best first by the first objective.
 
         Each has ``trial``, ``architecture``, ``genotype``, ``metrics``, ``objectives``, ``front`` (whether no other

@@ -94,9 +94,15 @@ def non_dominated(points: Sequence[tuple[float, ...]]) -> set[int]:
     A point is dominated only by one that comes lexicographically later, so one pass from the largest down compares
     each point with the front found so far: O(n log n + n x front).
     """
+    if not points:
+        return set()
+    values = np.array(points, dtype=float)
+    known = np.empty_like(values)  # the front so far, in the order in which it was found
     front: list[int] = []
-    for i in sorted(range(len(points)), key=points.__getitem__, reverse=True):
-        if not any(dominates(points[j], points[i]) for j in front):
+    for i in np.lexsort(values.T[::-1])[::-1].tolist():
+        above = (known[: len(front)] >= values[i]).all(axis=1)
+        if not above.any() or (known[: len(front)][above] == values[i]).all():
+            known[len(front)] = values[i]
             front.append(i)
     return set(front)
 

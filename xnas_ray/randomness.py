@@ -49,7 +49,13 @@ def _whole(value: Any) -> Any:
 
 
 def training_seed(
-    train_seed: int, task_hash: str, space: str, key: str, recipe: Mapping[str, Any], replicate: int
+    train_seed: int,
+    task_hash: str,
+    space: str,
+    key: str,
+    recipe: Mapping[str, Any],
+    replicate: int,
+    data: Mapping[str, Any] | None = None,
 ) -> int:
     """Seed of a candidate's training, in [0, 2**63): the same in any search, order and fidelity.
 
@@ -60,8 +66,10 @@ def training_seed(
         key: the architecture's key.
         recipe: the complete recipe, not only what differs from the search's.
         replicate: which repetition.
+        data: what was asked of ``load_data`` beside its defaults; nothing is the same as no word about it.
     """
-    text = canonical_json({"s": train_seed, "t": task_hash, "x": space, "k": key, "r": dict(recipe), "n": replicate})
+    what = {"s": train_seed, "t": task_hash, "x": space, "k": key, "r": dict(recipe), "n": replicate}
+    text = canonical_json({**what, "d": dict(data)} if data else what)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 

@@ -21,6 +21,9 @@ from xnas_ray.errors import SpecError
 CONSTRAINT = re.compile(r"^\s*([A-Za-z_][A-Za-z0-9_.]*)\s*(<=|>=|<|>)\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*$")
 Number = int | float
 
+FINALISTS = "xnas_ray.controllers.finalists:Finalists"
+"""The one controller whose trials may be measured on the test split: it selects nothing."""
+
 
 class Part(BaseModel):
     """Base of all parts: unknown keys are refused, values do not change after construction."""
@@ -65,9 +68,13 @@ class SearchSpec(Part):
     schema_version: Literal[1] = Field(1, description="version of this format")
     name: str = Field("", max_length=120, description="a label for people")
     task: str = Field(min_length=1, description="name of a task in experiments/, or the path of a task folder")
+    data: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of the task's load_data()")
     space: Named | None = Field(None, description="search space; default: the task's")
     controller: Named = Field(Named(name="random_search"), description="who proposes")
     objectives: tuple[str, ...] = Field((), description="what is optimised, the first the most important")
+    objective_params: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="keyword arguments of an objective, by its name in objectives"
+    )
     constraints: tuple[str, ...] = Field((), description="such as 'flops <= 50e6': checked before training")
     recipe: dict[str, Any] = Field(default_factory=dict, description="training settings that differ from the task's")
     fidelity: int | None = Field(None, ge=1, description="epochs of every candidate; default: the task's")
@@ -76,6 +83,9 @@ class SearchSpec(Part):
     resources: Resources = Field(Resources(), description="what one worker holds")
     reuse: Literal["none", "completed"] = Field("none", description="take equal finished trials from the store")
     keep_weights: Literal["none", "best", "front", "all"] = Field("best", description="whose weights are kept")
+    keep_activations: Literal["none", "front", "all"] = Field(
+        "none", description="whose class-mean activations are kept, where introspectability is measured"
+    )
     retries: int = Field(1, ge=0, le=100, description="extra attempts after an exception, out of memory or a timeout")
     timeout_s: float | None = Field(None, gt=0, description="longest that an attempt may take, in seconds")
     max_trials_per_worker: int | None = Field(None, ge=1, description="replace a worker after that many trials")
@@ -83,6 +93,10 @@ class SearchSpec(Part):
     seed: int | None = Field(None, ge=0, lt=2**63, description="of the controller; drawn at submit when missing")
     train_seed: int = Field(0, ge=0, lt=2**63, description="of the training of every candidate")
     report_test: bool = Field(False, description="measure every candidate on the test split (tables only)")
+    measure_on: Literal["validation", "test"] = Field(
+        "validation", description="'test' trains on both other splits; what `xnas finalize` sets, never a search"
+    )
+    parent: str | None = Field(None, description="search whose finalists these are; what `xnas finalize` sets")
     warm_start: tuple[str, ...] = Field(
         (), description="architectures to evaluate first; ids of finished searches to learn from"
     )
@@ -107,6 +121,8 @@ class SearchSpec(Part):
             raise ValueError("budget: give at least one of trials, gpu_hours, wall_clock")
         if self.schedule_epochs is not None and self.fidelity is not None and self.schedule_epochs < self.fidelity:
             raise ValueError("schedule_epochs: must be at least fidelity")
+        if self.measure_on == "test" and self.controller.name != FINALISTS:
+            raise ValueError("measure_on: a search must not select on the test split; use `xnas finalize`")
         return self
 
     @classmethod

@@ -35,6 +35,12 @@ SPEC_FLAGS: tuple[Flag, ...] = (
         "name of a task in experiments/, or the path of a task folder",
     ),
     Flag(
+        "data",
+        "",
+        "table",
+        "keyword arguments of the task's load_data()",
+    ),
+    Flag(
         "space.name",
         "space",
         "text",
@@ -63,6 +69,12 @@ SPEC_FLAGS: tuple[Flag, ...] = (
         "",
         "list",
         "what is optimised, the first the most important",
+    ),
+    Flag(
+        "objective_params",
+        "",
+        "table",
+        "keyword arguments of an objective, by its name in objectives",
     ),
     Flag(
         "constraints",
@@ -143,6 +155,12 @@ SPEC_FLAGS: tuple[Flag, ...] = (
         "whose weights are kept",
     ),
     Flag(
+        "keep_activations",
+        "",
+        "none|front|all",
+        "whose class-mean activations are kept, where introspectability is measured",
+    ),
+    Flag(
         "retries",
         "",
         "whole number",
@@ -183,6 +201,18 @@ SPEC_FLAGS: tuple[Flag, ...] = (
         "",
         "true|false",
         "measure every candidate on the test split (tables only)",
+    ),
+    Flag(
+        "measure_on",
+        "",
+        "validation|test",
+        "'test' trains on both other splits; what `xnas finalize` sets, never a search",
+    ),
+    Flag(
+        "parent",
+        "",
+        "text",
+        "search whose finalists these are; what `xnas finalize` sets",
     ),
     Flag(
         "warm_start",

@@ -4,6 +4,9 @@ from xnas_ray.tasks.base import Data
 from xnas_ray.tasks.datasets import cifar10, image_data
 
 
-def load_data() -> Data:
-    """Normalised images; a fifth of the training images is for validation, stratified by class."""
-    return image_data(cifar10(), holdout=0.2, seed=0)
+def load_data(*, images: int | None = None) -> Data:
+    """Normalised images; a fifth of the training images is for validation, stratified by class.
+
+    ``images`` uses that many of the training images, a seeded choice; it is set as ``data.images`` of a search.
+    """
+    return image_data(cifar10(), holdout=0.2, seed=0, limit=images)

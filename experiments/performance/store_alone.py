@@ -64,6 +64,10 @@ class InstantWorkers:
         """Answer that it is ready."""
         self._engine.post(lambda now: m.WorkerReady(now, worker_id))
 
+    def node_of(self, worker_id: str) -> str | None:
+        """Where a worker runs: nowhere."""
+        return None
+
     def dispatch(self, worker_id: str, assignment: Assignment) -> None:
         """Evaluate, and report in the loop's next round."""
         self._loop.call_soon(self._end, worker_id, assignment)
@@ -161,7 +165,7 @@ async def _search(root: Path, trials: int) -> StoreCost:
     commits = Commits(
         StoreWriter.open(root), live=lambda: list(engine.books), on_full=_stop, on_fenced=_stop, on_space=bool
     )
-    engine = Engine(Scheduler(), commits, ReuseIndex(root), discard_weights=lambda folders: None)
+    engine = Engine(Scheduler(), commits, ReuseIndex(root), discard=lambda folders: None)
     engine.connect(InstantWorkers(engine), CountingController(engine, cost))
     commits.start()
     search_id = new_search_id(time.time())

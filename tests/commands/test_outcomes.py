@@ -29,6 +29,31 @@ def test_table(xnas, archive):
     assert "exception: \\x1b[31m[bold]evil" in failed and len(failed) < 300
 
 
+def test_the_table_marks_the_front_and_shows_lineage(xnas, archive):
+    from xnas_ray.pareto import non_dominated
+
+    out = xnas("results", archive.finished, "--root", archive.root, "--format", "json").out
+    rows = [row for row in json.loads(out) if row["status"] == "completed"]
+    points = [(row["metric_val_accuracy"], -row["metric_params"]) for row in rows]
+    front = [rows[i]["trial"] for i in sorted(non_dominated(points))]
+    assert [row["trial"] for row in rows if row["front"]] == front
+    lines = xnas("results", archive.finished, "--root", archive.root, "--front").out.splitlines()
+    assert [int(line.split()[0]) for line in lines[1:]] == front and all(" * " in line for line in lines[1:])
+    assert lines[0].split()[4:6] == ["front", "parents"], "regularized evolution has no generations"
+    child = next(row for row in rows if row["parents"])
+    assert all(parent < child["trial"] for parent in child["parents"]) and child["generation"] is None
+
+
+def test_the_front_in_files(xnas, archive, tmp_path):
+    for suffix in ("csv", "json", "parquet"):
+        out = tmp_path / f"front.{suffix}"
+        assert xnas("results", archive.finished, "--root", archive.root, "--front", "--out", out).code == 0
+        frame = getattr(pd, f"read_{suffix}")(out)
+        assert frame["front"].all() and "generation" in frame and len(frame) < 11
+        parents = frame["parents"][len(frame) - 1]
+        assert isinstance(json.loads(parents) if isinstance(parents, str) else list(parents), list)
+
+
 def test_sorted_by_the_objective(xnas, archive):
     printed = xnas("results", archive.finished, "--root", archive.root, "--format", "json", "--sort", "objective")
     rows = json.loads(printed.out)
@@ -162,6 +187,7 @@ def test_gc_lists_first_and_removes_with_yes(xnas, archive, mine):
     assert f"artifacts/{archive.finished}/1/1-0" in listed.out and "2.0 kB" in listed.out
     assert "xnas gc --yes" in listed.err and unwanted.exists()
     assert json.loads(xnas("gc", "--root", mine, "--json").out)["bytes"] == 2000
+    assert json.loads(xnas("gc", "--root", mine, "--logs", "0", "--json").out)["bytes"] == 2000
     removed = xnas("gc", "--root", mine, "--yes")
     assert removed.code == 0 and "removed" in removed.out and not unwanted.exists()
     assert xnas("gc", "--root", mine).out == "0 leftovers, 0 B\n"

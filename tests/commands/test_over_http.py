@@ -50,6 +50,7 @@ def without_clock(text: str) -> str:
         "results FINISHED",
         "results FINISHED --format json --sort objective",
         "results UNFINISHED --format csv",
+        "results FINISHED --front --format json",
         "best FINISHED -n 3 --json",
         "verify FINISHED --json",
         "wait FINISHED --json",
@@ -87,6 +88,21 @@ def test_orders_go_to_the_service(both, archive, fake_head, tmp_path) -> None:
         assert (far.code, far.out, far.err) == (near.code, near.out, near.err) and far.code == 0
     calls = [(name, *(a for a in rest if not isinstance(a, dict))) for name, *rest in fake_head.calls]
     assert calls[::2] == calls[1::2] and len(calls) == 10
+
+
+def test_finalists_are_trained_by_the_service(both, archive, fake_head, monkeypatch) -> None:
+    import pandas as pd
+
+    from xnas_ray.client import SearchHandle
+
+    columns = {"trial": [4], "architecture": ["four"], "seeds": [3], "failed": [0], "test_accuracy": [90.0]}
+    searched = {"searched_val_accuracy": [91.0], "searched_params": [5.0], "test_accuracy_std": [1.0]}
+    monkeypatch.setattr(SearchHandle, "finalists", lambda handle: pd.DataFrame({**columns, **searched}))
+    fake_head.answers |= {"info": {"pid": 1}, "submit": archive.finished}
+    _, far = both("finalize", archive.finished, "--top", "1", near=False)
+    assert far.code == 0 and "90 ± 1" in far.out, far.err
+    [(_, _, spec, task_hash, _)] = [call for call in fake_head.calls if call[0] == "submit"]
+    assert (spec["parent"], spec["measure_on"]) == (archive.finished, "test") and len(task_hash) == 32
 
 
 def test_what_needs_the_folder_says_so(both) -> None:

@@ -1,9 +1,11 @@
+import inspect
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from xnas_ray.messages import Candidate
 from xnas_ray.objectives.base import check_objectives
@@ -18,7 +20,23 @@ from xnas_ray.training.build import build_network
 from xnas_ray.training.context import LocalContext
 from xnas_ray.training.recipe import Recipe
 
-TASKS = ("cifar10", "diabetes", "digits", "fashion_mnist", "mnist")
+TASKS = (
+    "cifar10",
+    "cifar100",
+    "diabetes",
+    "digits",
+    "fashion_mnist",
+    "imagenet",
+    "imagenet16",
+    "mnist",
+    "tiny_imagenet",
+)
+PAPERS = ("cifar10", "fashion_mnist", "imagenet16", "mnist")
+"""Tasks with searches as XNAS ran them, and with small ones of both objectives."""
+
+OTHER_SIZES = ("paper", "quick", "quick_single")
+"""Searches whose networks are larger or smaller than the task's."""
+
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 SPECS = sorted(path for task in TASKS for path in (EXPERIMENTS / task).glob("*.toml"))
 
@@ -54,7 +72,41 @@ def test_searches_say_what_the_task_says(path):
     Recipe.from_mapping(task.problem.recipe, spec.recipe)
     if spec.space is not None:
         named, own = SPACES.get(spec.space.name)(**spec.space.params), task.create_search_space()
-        assert (type(named), vars(named)) == (type(own), vars(own))
+        assert type(named) is type(own)
+        assert vars(named) == vars(own) or path.stem in OTHER_SIZES
+    inspect.signature(task._load_data).bind(**spec.data)
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_papers_have_the_recipe_of_the_paper(name):
+    """Sections 2 to 4 of XNAS' code: population, space, epochs, and the recipe of every data set."""
+    spec = SearchSpec.from_toml(EXPERIMENTS / name / "paper.toml")
+    small = name == "imagenet16"
+    recipe = Recipe.from_mapping(load_task(spec.task).problem.recipe, spec.recipe)
+    assert spec.fidelity == {"cifar10": 12, "fashion_mnist": 5, "imagenet16": 200, "mnist": 5}[name]
+    weighted = "introspectability_weighted" if small else "introspectability"
+    assert spec.objectives == ("val_accuracy", weighted)
+    assert spec.space.params == {"channels": 16, "cells_per_stage": 5, "stages": 3}
+    assert spec.controller.name == "nsga2" and spec.controller.params["population"] == 64
+    assert (recipe.optimizer, recipe.lr, recipe.momentum, recipe.nesterov) == ("sgd", 0.1, 0.9, True)
+    assert recipe.weight_decay == 2 * 5e-4, "Keras' l2 has no factor of one half"
+    assert (recipe.batch_size, recipe.schedule, recipe.warmup_epochs) == (512, "cosine", 0.25)
+    assert recipe.augment == ("random_crop", "horizontal_flip", "cutout")
+    assert (recipe.crop_padding, recipe.cutout_size) == ((2, 4) if small else (4, 8))
+    assert not spec.report_test
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_quick_searches_are_small_and_have_both_objectives(name):
+    spec = SearchSpec.from_toml(EXPERIMENTS / name / "quick.toml")
+    assert len(spec.objectives) == 2 and spec.budget.trials >= 60 and spec.resources.gpus == 0
+    assert spec.controller.name == "nsga2" and "mode" not in spec.controller.params, "steady-state is the default"
+
+
+def test_the_single_objective_search_differs_in_that_alone():
+    both, single = (SearchSpec.from_toml(EXPERIMENTS / "fashion_mnist" / f"{n}.toml") for n in OTHER_SIZES[1:])
+    assert single.controller.params == {**both.controller.params, "single_objective": True}
+    assert single.model_copy(update={"name": both.name, "controller": both.controller}) == both
 
 
 def test_digits_train_in_seconds():
@@ -127,3 +179,58 @@ def test_cifar10():
 def test_fashion_mnist():
     data = load_task("fashion_mnist").load_data()
     assert (len(data.train), len(data.validation), len(data.test)) == (48_000, 12_000, 10_000)
+
+
+@pytest.fixture
+def brought(tmp_path, monkeypatch):
+    """A folder for data that nobody ships."""
+    monkeypatch.setenv("XNAS_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def test_cifar100(brought):
+    x, y = np.random.default_rng(0).integers(0, 256, (500, 32, 32, 3), dtype=np.uint8), np.arange(500) % 100
+    np.savez(
+        brought / "cifar100.npz", X_train=x, y_train=y, X_test=x[:100], y_test=y[:100], classes=y[:100].astype(str)
+    )
+    task = load_task("cifar100")
+    data = task.load_data(images=400)
+    assert [len(split) for _, split in data.splits()] == [320, 80, 100]
+    network = build_network(task.create_search_space(), (3, 1, 2, 0, 4, 3), data.data_shape)
+    assert network(data.train.inputs[0][:2]).shape == (2, 100)
+
+
+def test_imagenet16(brought):
+    x, y = np.random.default_rng(0).integers(0, 256, (1200, 16, 16, 3), dtype=np.uint8), np.arange(1200) % 120
+    names = y[:120].astype(str)
+    np.savez(brought / "imagenet16.npz", X_train=x, y_train=y, X_test=x[:120], y_test=y[:120], classes=names)
+    data = load_task("imagenet16").load_data()
+    assert [len(split) for _, split in data.splits()] == [1080, 120, 120]
+    assert data.shape == ((3, 16, 16),)
+
+
+@pytest.mark.parametrize(("name", "folder"), [("tiny_imagenet", "tiny-imagenet-200"), ("imagenet", "imagenet")])
+def test_folders_train(brought, name, folder):
+    rng = np.random.default_rng(0)
+    wnids = [f"n{number:08d}" for number in range(6)]
+    for part, count in (("train", 10), ("val", 2)):
+        for label, wnid in enumerate(wnids):
+            (brought / folder / part / wnid).mkdir(parents=True)
+            for number in range(count):
+                pixels = np.full((8, 8, 3), 40 * label, dtype=np.uint8) + rng.integers(0, 20, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(brought / folder / part / wnid / f"{number}.JPEG")
+    task = load_task(name)
+    data = task.load_data(classes=4, side=8, seed=1)
+    assert (len(data.wnids), len(data.train), len(data.test)) == (4, 32 if name == "tiny_imagenet" else 36, 8)
+    found = evaluate_candidate(
+        problem=task.problem,
+        space=task.create_search_space(channels=4, stages=1),
+        candidate=Candidate(0, (3, 1, 2, 0, 4, 3), fidelity=3, schedule_epochs=3),
+        objectives=create_objectives(["val_accuracy"]),
+        seed=0,
+        context=LocalContext(),
+        data=data,
+        recipe={"batch_size": 8, "augment": []},
+    )
+    assert found.metrics["val_accuracy"] > 25

@@ -11,6 +11,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 
 from xnas_ray.errors import DataMissingError
 from xnas_ray.messages import Candidate
@@ -154,3 +155,14 @@ def test_every_target_counts(script, capsys):
     found.errors.append("submit 3: ServiceError")
     assert not load.report(found, fair, [0.1] * 10, 3.0)
     assert capsys.readouterr().out.count("MISSED") == 4
+
+
+def test_both_ways_of_introspectability_are_the_same_number(script, monkeypatch):
+    cost = script("introspectability_cost")
+    monkeypatch.setattr(cost, "BATCH", 4)
+    model, images, classes = cost.prepared("nor_conv_1x1", 10)
+    classes = torch.arange(10)  # the definition as it is written there wants every class
+    by_definition = cost.concatenated(model, images, classes)
+    assert cost.hooked(model, images, classes) == pytest.approx(by_definition, abs=1e-6)
+    [(plain_s, hooked_s)] = cost.measure_times("nor_conv_1x1", 4, 1)
+    assert plain_s > 0 and hooked_s > 0

@@ -17,7 +17,7 @@ from pymoo.indicators.hv import HV
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 FOLDER = EXPERIMENTS / "reproduce" / "xnas"
 TABLE = EXPERIMENTS / "digits" / "nasbench201_digits.parquet"
-SCRIPTS = ("accuracy_and_flops", "peers", "barrier", "claim")
+SCRIPTS = ("accuracy_and_flops", "peers", "barrier", "claim", "found")
 
 
 @pytest.fixture
@@ -119,3 +119,21 @@ def test_the_same_class_takes_as_long_every_time(script, tables, monkeypatch):
         members.setdefault(table.space.key(genotype), set()).add(table.duration_s(genotype))
     assert all(len(found) == 1 for found in members.values()) and len(members) > 100
     assert len(set.union(*members.values())) > 50
+
+
+# ---- what a search has found ------------------------------------------------------------------------------------------
+
+
+def test_a_finished_search_is_summed_up(script, archive, monkeypatch, capsys):
+    found = script("found")
+    monkeypatch.setattr(found, "BOTH", ["metric_val_accuracy", "metric_flops"])
+    monkeypatch.setattr(found, "SHOWN", ["trial", "metric_val_accuracy", "metric_params", "architecture"])
+    found.show(found.Client(archive.root), [archive.finished])
+    text = capsys.readouterr().out
+    frame = found.Client(archive.root).handle(archive.finished).results()
+    frame = frame[frame["status"] == "completed"]
+    assert f"{len(frame)} trials" in text and "hypervolume" in text
+    ranks = frame[["metric_val_accuracy", "metric_flops"]].rank()
+    rho = ranks.corr().iloc[0, 1]
+    assert f"rank correlation {rho:+.3f}" in text
+    assert text.count("|+|") == 2 * frame["front"].sum(), "the architectures of the front, of three columns each"

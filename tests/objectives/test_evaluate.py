@@ -123,3 +123,18 @@ def test_what_an_own_evaluate_returns_is_checked(result, error, words):
 def test_latency_cannot_be_looked_up():
     with pytest.raises(ObjectiveError, match="latency_ms"):
         evaluate(Problem(evaluate=table), ("latency_ms",), data=None)
+
+
+def test_what_is_measured_on_test_is_called_so():
+    context = LocalContext()
+    found = evaluate(objectives=("val_error", "flops", "introspectability"), measure_on="test", context=context)
+    assert context.records == list(found.curve), "whoever listens meanwhile hears the same names"
+    assert found.metrics["test_error"] == pytest.approx(100 - found.metrics["test_accuracy"])
+    assert {"flops", "introspectability", "train_loss"} <= set(found.metrics)
+    assert not [name for name in found.metrics if name.startswith("val_")]
+
+
+def test_look_ups_have_no_finalists():
+    problem = Problem(evaluate=lambda **given: {"val_accuracy": 1.0})
+    with pytest.raises(TaskError, match="cannot be trained on more data"):
+        evaluate(problem, measure_on="test")

@@ -49,6 +49,33 @@ def direct(model: nn.Module, x: Tensor, groups: Tensor, weights: np.ndarray | No
     return float(np.nanmean(distances))
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("group_by", ["predicted", "label"])
+def test_the_mean_activations_give_the_score_again(seed: int, group_by: str) -> None:
+    model, (x, labels) = network(seed), samples(seed)
+    batches = [(x[i : i + 32], labels[i : i + 32]) for i in range(0, len(x), 32)]
+    found = introspectability(model, batches, group_by=group_by, keep_means=True)
+    assert found.means is not None and list(found.means) == list(found.grams)
+    assert {means.dtype for means in found.means.values()} == {np.dtype(np.float32)}
+    vectors = np.concatenate([means.astype(np.float64) for means in found.means.values()], axis=1)
+    assert len(vectors) == len(found.classes)
+    if len(found.classes) > 1:
+        assert np.nanmean(pdist(vectors, metric="cosine")) == pytest.approx(found.score, abs=1e-5)
+    assert introspectability(model, batches, group_by=group_by).means is None, "only when they are asked for"
+
+
+def test_the_objective_hands_them_on_when_told_to() -> None:
+    objective, trained = IntrospectabilityObjective(), tiny_trained()
+    objective.measure(trained)
+    assert objective.activations(trained) is None
+    objective.keep_activations = True
+    score = objective.measure(trained)
+    found = objective.activations(trained)
+    assert found is not None
+    classes, layers = found
+    assert classes == (0, 1) and score == pytest.approx(pdist(np.concatenate([*layers.values()], axis=1), "cosine")[0])
+
+
 def network(seed: int) -> nn.Module:
     """A random cell of one of two spaces, initialised at random."""
     torch.manual_seed(seed)

@@ -6,19 +6,22 @@ import json
 from collections import deque
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from xnas_ray.errors import StoreError
-from xnas_ray.messages import Candidate, Failure, FailureKind, TrialStatus, WriteTerminal
+from xnas_ray.messages import Candidate, Failure, FailureKind, SearchState, TrialStatus, WriteTerminal
+from xnas_ray.pareto import non_dominated
 from xnas_ray.service.books import Book, LiveTrial
 from xnas_ray.service.host import Proposal
 from xnas_ray.service.reports import TrialResult
 from xnas_ray.spec import SearchSpec
 from xnas_ray.store.columns import check_row
 from xnas_ray.store.ids import new_search_id
+from xnas_ray.store.replay import SearchReplay
 
 SEARCH = new_search_id(1_700_000_000)
 TWO = [{"name": "acc", "maximize": True, "unit": ""}, {"name": "flops", "maximize": False, "unit": ""}]
@@ -44,9 +47,9 @@ def end(one: Book, number: int, acc: float, flops: float) -> list[str]:
 def test_only_the_best_feasible_trial_keeps_its_weights() -> None:
     one = book(keep_weights="best", constraints=["flops <= 50"])
     assert end(one, 0, 0.5, 40) == []
-    assert end(one, 1, 0.9, 60) == ["artifacts/1"], "better, but it breaks the constraint"
-    assert end(one, 2, 0.4, 10) == ["artifacts/2"]
-    assert end(one, 3, 0.6, 50) == ["artifacts/0"]
+    assert end(one, 1, 0.9, 60) == ["artifacts/1/weights.pt"], "better, but it breaks the constraint"
+    assert end(one, 2, 0.4, 10) == ["artifacts/2/weights.pt"]
+    assert end(one, 3, 0.6, 50) == ["artifacts/0/weights.pt"]
     assert one.best is not None and one.best.trial == 3
 
 
@@ -61,13 +64,96 @@ def test_the_front_keeps_exactly_the_non_dominated_weights(points: list[tuple[in
     one = book(keep_weights="front")
     kept: set[str] = set()
     for number, (acc, flops) in enumerate(points):
-        kept.add(f"artifacts/{number}")
+        kept.add(f"artifacts/{number}/weights.pt")
         kept -= set(end(one, number, float(acc), float(flops)))
-    import numpy as np
-
     costs = np.array([[-acc, flops] for acc, flops in points], dtype=float)
     front = NonDominatedSorting().do(costs, only_non_dominated_front=True)
-    assert kept == {f"artifacts/{i}" for i in front}
+    assert kept == {f"artifacts/{i}/weights.pt" for i in front}
+
+
+HISTORY = SearchReplay(SEARCH, {}, SearchState.RUNNING, "", 0, (), (), (), (), 0, 0.0, 0.0)
+THREE = [*TWO, {"name": "xai", "maximize": True, "unit": ""}]
+Row = tuple[str, int, int, int, bool]
+ROWS = st.tuples(
+    st.sampled_from(["completed", "completed", "failed", "cancelled"]), *[st.integers(0, 4)] * 3, st.booleans()
+)
+
+
+def record(number: int, row: Row) -> dict[str, Any]:
+    """A terminal row as the store gives it back; files may be kept of any that completed."""
+    status, acc, flops, xai, files = row
+    completed = status == "completed"
+    return {
+        "trial": number,
+        "status": status,
+        "metrics": {"acc": float(acc), "flops": float(flops), "xai": float(xai)} if completed else {},
+        "architecture": "|a|",
+        "artifacts": f"artifacts/{number}" if files else None,
+        "duration_s": 1.0,
+        "reused_from": None,
+    }
+
+
+def count(one: Book, row: dict[str, Any]) -> list[str]:
+    facts = [row[name] for name in ("trial", "status", "metrics", "architecture", "artifacts")]
+    return one.count(*facts, duration_s=1.0, reused=False)
+
+
+def files_of(rows: list[Row]) -> set[str]:
+    """All that the trials left."""
+    names = ("weights.pt", "activations.npz")
+    return {f"artifacts/{n}/{name}" for n, row in enumerate(rows) if row[4] for name in names}
+
+
+@given(
+    st.lists(ROWS, max_size=30),
+    st.sampled_from(["none", "best", "front", "all"]),
+    st.sampled_from(["none", "front", "all"]),
+    st.data(),
+)
+def test_files_that_are_kept(rows: list[Row], weights: str, activations: str, data: st.DataObject) -> None:
+    """Several objectives, a constraint, failed trials, a head that dies and one that goes on: always the same files."""
+    spec = {"keep_weights": weights, "keep_activations": activations, "constraints": ["flops <= 3"]}
+    records = [record(number, row) for number, row in enumerate(rows)]
+    one, gone = book(objectives=THREE, **spec), set()
+    for row in records:
+        gone |= set(count(one, row))
+    stop = data.draw(st.integers(0, len(rows)))
+    other = book(objectives=THREE, **spec)
+    again = set(other.restore(HISTORY, records[:stop]))
+    for row in records[stop:]:
+        again |= set(count(other, row))
+    assert again == gone, "whatever the first head did not remove, the second one does"
+
+    points = {
+        n: (float(acc), -float(flops), float(xai))
+        for n, (status, acc, flops, xai, _) in enumerate(rows)
+        if status == "completed" and flops <= 3
+    }
+    numbers = list(points)
+    front = {numbers[i] for i in non_dominated(list(points.values()))}
+    best = {max(numbers, key=lambda n: (points[n][0], -n))} if numbers else set()
+    completed = {n for n, row in enumerate(rows) if row[0] == "completed"}
+    wanted = {"best": best, "front": front, "all": completed}
+    kept = files_of(rows) - gone
+    for name, keep in (("weights.pt", weights), ("activations.npz", activations)):
+        if keep != "none":  # then no worker writes any
+            of = {int(path.split("/")[1]) for path in kept if path.endswith(name)}
+            assert of == {n for n in wanted[keep] if rows[n][4]}, name
+
+
+def test_a_result_that_could_not_be_stored_leaves_no_files() -> None:
+    one = book(keep_weights="all")
+    row = record(0, ("failed", 0, 0, 0, True))
+    assert set(count(one, row)) == {"artifacts/0/weights.pt", "artifacts/0/activations.npz"}
+
+
+def test_workers_are_told_the_front_where_files_are_kept_for_it() -> None:
+    one, other = book(keep_weights="front"), book(keep_weights="best")
+    for number, (acc, flops) in enumerate([(0.5, 40), (0.9, 60), (0.4, 50)]):
+        end(one, number, acc, flops)
+        end(other, number, acc, flops)
+    assert one.front_points() == ((0.5, -40), (0.9, -60)) and other.front_points() == ()
 
 
 def test_nothing_is_superfluous_when_all_weights_are_kept() -> None:

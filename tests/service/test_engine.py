@@ -63,6 +63,9 @@ class Workers:
     def start(self, worker_id: str, node_id: str, cpus: float, gpus: float) -> None:
         self.engine.post(lambda now: m.WorkerReady(now, worker_id))
 
+    def node_of(self, worker_id: str) -> str:
+        return f"node of {worker_id}"
+
     def dispatch(self, worker_id: str, assignment: Assignment) -> None:
         self.given.append(assignment)
 
@@ -93,7 +96,7 @@ def service(root: Path, **spec: Any) -> tuple[Engine, Disk, Workers, Proposer]:
     """One node with one CPU, one search."""
     disk = Disk()
     config = SchedulerConfig(lease_s=None, backoff_s=())
-    engine = Engine(Scheduler(config), disk, ReuseIndex(root), discard_weights=lambda folders: None)  # type: ignore[arg-type]
+    engine = Engine(Scheduler(config), disk, ReuseIndex(root), discard=lambda folders: None)  # type: ignore[arg-type]
     workers, proposer = Workers(engine), Proposer(engine)
     engine.connect(workers, proposer)  # type: ignore[arg-type]
     given = SearchSpec.from_mapping({"task": "t", "seed": 1, "fidelity": 9, **spec}).to_json()

@@ -118,6 +118,9 @@ class Workers:
     def start(self, worker_id: str, node_id: str, cpus: float, gpus: float) -> None:
         self.engine.post(lambda now: m.WorkerReady(now, worker_id))
 
+    def node_of(self, worker_id: str) -> str:
+        return f"node of {worker_id}"
+
     def dispatch(self, worker_id: str, given: Assignment) -> None:
         metrics = {"val_accuracy": 50.0 + given.trial}
         result = TrialResult(given.search_id, given.trial, given.attempt, TrialStatus.COMPLETED, 5.0, metrics)
@@ -140,7 +143,7 @@ class Service:
             self.writer, on_full=nothing, on_fenced=nothing, on_space=nothing, live=list, interval_s=0.0
         )
         scheduler = Scheduler(SchedulerConfig(lease_s=None, backoff_s=()))
-        self.engine = Engine(scheduler, self.commits, ReuseIndex(root), discard_weights=nothing)
+        self.engine = Engine(scheduler, self.commits, ReuseIndex(root), discard=nothing)
         self.launcher = Launcher(root, explain)
         self.hosts = Hosts(
             self.launcher,  # type: ignore[arg-type]

@@ -84,6 +84,43 @@ def test_keep_weights(store, archive, monkeypatch, keep):
     assert found(store) == {f"artifacts/{archive.finished}/{n}/1-0" for n in set(range(12)) - kept}
 
 
+@pytest.mark.parametrize(("weights", "activations"), [("best", "all"), ("all", "none"), ("none", "front")])
+def test_weights_and_activations_go_each_by_its_own(store, archive, monkeypatch, weights, activations):
+    from xnas_ray.service.archive import best_trials
+
+    shutil.rmtree(store.root / "artifacts")
+    for trial in range(12):
+        put(store.artifacts(archive.finished, trial, (1, 0)), "weights.pt", "activations.npz")
+    keeping(store, archive, monkeypatch, keep_weights=weights, keep_activations=activations)
+    assert remove(store.root, find_leftovers(store.root)) == [] and found(store) == set()
+    front = {one["trial"] for one in best_trials(store.root, archive.finished) if one["front"]}
+    wanted = {"none": set(), "best": {archive.best}, "front": front, "all": set(range(12)) - {3}}
+    for name, keep in (("weights.pt", weights), ("activations.npz", activations)):
+        left = (store.root / "artifacts" / archive.finished).glob(f"*/1-0/{name}")
+        assert {int(path.parts[-3]) for path in left} == wanted[keep]
+
+
+def test_logs_of_ended_searches_beyond_a_limit(store, archive):
+    for search in (archive.finished, archive.unfinished, archive.cancelled):
+        put(store.root / "logs" / search, "w-1.jsonl", "head.jsonl", size=1000)
+    put(store.root / "logs", "head.jsonl", size=10_000)
+    later = time.time() + YOUNG_S + 1
+    assert found(store, now_s=later) == set(), "few bytes stay"
+    assert found(store, logs_bytes=0) == set(), "lines may still come to what is young"
+    assert found(store, logs_bytes=0, now_s=later) == {f"logs/{archive.finished}", f"logs/{archive.cancelled}"}
+    one = find_leftovers(store.root, logs_bytes=2500, now_s=later)
+    listed = [(str(each.path.relative_to(store.root)), each.bytes) for each in one]
+    assert listed == [(f"logs/{archive.cancelled}", 2000)], "that one ended first"
+    assert "beyond" in one[0].reason
+    assert remove(store.root, one) == [] and not one[0].path.exists()
+    assert (store.root / "logs" / archive.unfinished).exists()
+
+
+def test_logs_of_no_search(store):
+    put(store.root / "logs" / new_search_id(1.0), "head.jsonl")
+    assert len(found(store, now_s=time.time() + YOUNG_S + 1)) == 1 and found(store) == set()
+
+
 def test_young_things_may_belong_to_a_new_search(store, archive):
     put(store.root / "artifacts" / new_search_id(1.0) / "0" / "1-0", "weights.pt")
     put(store.root / "tasks" / ("ab" * 16), "problem.py")

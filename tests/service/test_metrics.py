@@ -132,6 +132,9 @@ class Surroundings:
     def start(self, worker_id: str, *_: Any) -> None:
         self.engine.post(lambda now: m.WorkerReady(now, worker_id))
 
+    def node_of(self, worker_id: str) -> str:
+        return f"node of {worker_id}"
+
     def dispatch(self, worker_id: str, assignment: Assignment) -> None:
         self.given.append(assignment)
 
@@ -159,7 +162,7 @@ def around(tmp_path: Path) -> Surroundings:
     """Of an engine with one node of one CPU; search "first" runs and "second" is queued."""
     around = Surroundings()
     scheduler = Scheduler(SchedulerConfig(lease_s=None, max_running_searches=1))
-    engine = Engine(scheduler, around, ReuseIndex(tmp_path), discard_weights=lambda folders: None)  # type: ignore[arg-type]
+    engine = Engine(scheduler, around, ReuseIndex(tmp_path), discard=lambda folders: None)  # type: ignore[arg-type]
     engine.connect(around, around)  # type: ignore[arg-type]
     around.engine = engine
     engine.post(lambda now: m.NodeJoined(now, "n", 1.0, 0.0))

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import itertools
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xnas_ray.pareto import dominates, non_dominated
-from xnas_ray.service.ranking import SCALE_MARGIN, DominatedVolume, signed_objectives
+from xnas_ray.service.ranking import SCALE_MARGIN, DominatedVolume, signed_objectives, with_standing
 
 POINTS = st.lists(st.tuples(*[st.integers(0, 4).map(float)] * 3), max_size=25)
 
@@ -79,3 +80,52 @@ def test_the_best_corner_of_the_first_points_dominates_the_whole_box():
     assert volume.value() is None
     volume.add((8.0, 8.0))
     assert volume.value() == pytest.approx(1.1**2)
+
+
+# ---- what results say of all trials together ------------------------------------------------------------------------
+
+
+CARD = {
+    "spec": {"constraints": ["flops <= 4"]},
+    "objectives": [{"name": "acc", "maximize": True}, {"name": "flops", "maximize": False}],
+}
+
+
+def frame(rows: list[tuple[str, float | None, float]], origins: list[str] | None = None) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "trial": range(len(rows)),
+            "status": [status for status, *_ in rows],
+            "metric_acc": [accuracy if status == "completed" else None for status, accuracy, _ in rows],
+            "metric_flops": [flops if status == "completed" else None for status, _, flops in rows],
+            "origin": origins or ["{}"] * len(rows),
+        }
+    )
+
+
+ROWS = st.tuples(st.sampled_from(["completed", "failed", "cancelled"]), st.integers(0, 5), st.integers(0, 6))
+
+
+@given(st.lists(ROWS, max_size=25))
+def test_the_front_of_results_is_that_of_the_definition(rows) -> None:
+    found = with_standing(frame(rows), CARD)
+    for i, (status, accuracy, flops) in enumerate(rows):
+        rivals = [(a, f) for s, a, f in rows if s == "completed" and f <= 4]
+        beaten = any(a >= accuracy and f <= flops and (a, f) != (accuracy, flops) for a, f in rivals)
+        assert found["front"][i] == (status == "completed" and flops <= 4 and not beaten)
+
+
+def test_lineage_comes_from_the_origins() -> None:
+    origins = ['{"stage": "random", "generation": 0}', '{"parents": [0], "generation": 1}', "{}"]
+    found = with_standing(frame([("completed", 1, 1)] * 3, origins), CARD)
+    assert found["generation"].tolist()[:2] == [0, 1] and found["generation"].isna().tolist() == [False, False, True]
+    assert found["parents"].tolist() == [[], [0], []]
+
+
+def test_a_trial_without_an_objective_is_not_on_the_front() -> None:
+    found = with_standing(frame([("completed", None, 1), ("completed", 1, 2)]), CARD)
+    assert found["front"].tolist() == [False, True]
+
+
+def test_results_of_nothing() -> None:
+    assert with_standing(frame([]), CARD).empty

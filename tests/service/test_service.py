@@ -125,6 +125,7 @@ def test_workers_may_share_gpus_and_gpu_hours_are_counted(shared_service) -> Non
     final = one.wait(search)
     frame = load_trials(one.root, search)
     assert final["state"] == "finished" and frame["worker"].nunique() <= 2
+    assert set(frame["node"]) <= {node["NodeID"] for node in ray.nodes()}
     assert final["gpu_s"] == pytest.approx(0.5 * frame["duration_s"].sum(), rel=0.05)
     small = one.submit("steps", budget={"gpu_hours": 1e-4}, resources={"cpus": 1, "gpus": 0.5, "workers": 2}, seed=10)
     spent = one.wait(small)

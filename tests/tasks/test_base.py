@@ -104,3 +104,12 @@ def test_a_problem_names_the_field_at_fault(values, field):
 def test_nearest_spelling_of_a_loss():
     with pytest.raises(TaskError, match="Did you mean 'cross_entropy'"):
         Problem(space=TinySpace(), loss="cross_entropie")
+
+
+def test_finalists_learn_from_all_but_the_test_split():
+    data = tiny_data(inputs=2)
+    last = data.for_finalists()
+    assert last.validation is data.test and last.test is data.test and last.classes == data.classes
+    for whole, train, validation in zip(last.train.inputs, data.train.inputs, data.validation.inputs, strict=True):
+        assert torch.equal(whole, torch.cat((train, validation)))
+    assert torch.equal(last.train.targets, torch.cat((data.train.targets, data.validation.targets)))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from xnas_ray.errors import DataMissingError
+from xnas_ray.errors import DataMissingError, TaskError
 from xnas_ray.tasks import datasets, download
 
 
@@ -125,3 +125,87 @@ def test_no_image_is_in_two_splits():
     data = datasets.image_data(numbered, holdout=0.2)
     seen = torch.cat([split.inputs[0].flatten() for _, split in data.splits()])
     assert len(seen.unique()) == len(images.train)
+
+
+# ---- CIFAR-100, lists of wnids, and a part of the images -------------------------------------------------------------
+
+
+def cifar100_npz(folder, **more):
+    x = np.random.default_rng(0).integers(0, 256, (200, 32, 32, 3), dtype=np.uint8)
+    y, classes = np.arange(200) % 100, np.array([f"class {number}" for number in range(100)])
+    content = {"X_train": x, "y_train": y, "X_test": x[:100], "y_test": y[:100], "classes": classes, **more}
+    np.savez(folder / "cifar100.npz", **content)
+    return x
+
+
+def test_cifar100_from_an_npz(tmp_path, monkeypatch):
+    monkeypatch.setenv("XNAS_DATA", str(tmp_path))
+    x = cifar100_npz(tmp_path)
+    found = datasets.cifar100()
+    assert np.array_equal(found.train[3, :, 5, 7].numpy(), x[3, 5, 7])
+    assert (len(found.classes), found.classes[7], found.wnids) == (100, "class 7", None)
+    assert datasets.locate("cifar100") == str(tmp_path / "cifar100.npz")
+
+
+def test_cifar100_as_torchvision_has_it(tmp_path, monkeypatch):
+    """Its files are pickles, and only the published ones are read: ours are refused before anything is unpickled."""
+    (tmp_path / "cifar-100-python").mkdir()
+    (tmp_path / "cifar-100-python" / "train").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    monkeypatch.setenv("XNAS_DATA", str(tmp_path))
+    with pytest.raises(DataMissingError, match=r"CIFAR-100 in .* is incomplete"):
+        datasets.cifar100()
+
+
+def test_cifar100_offline_lists_every_way():
+    with pytest.raises(DataMissingError, match=r"no network.*torchvision\.datasets\.CIFAR100.*cifar100\.npz"):
+        datasets.cifar100()
+
+
+@pytest.mark.parametrize(
+    "more", [{"X_train": np.zeros((3, 32, 32))}, {"X_train": np.zeros(3, dtype=np.uint8)}, {"y_train": "text"}]
+)
+def test_damaged_npz_files_are_named(tmp_path, monkeypatch, more):
+    monkeypatch.setenv("XNAS_DATA", str(tmp_path))
+    cifar100_npz(tmp_path, **more)
+    with pytest.raises(DataMissingError, match=r"cifar100\.npz is damaged"):
+        datasets.cifar100()
+
+
+def test_wnids_come_with_the_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("XNAS_DATA", str(tmp_path))
+    cifar100_npz(tmp_path)
+    wnids = [f"n{number:08d}" for number in range(100)]
+    (tmp_path / "cifar100_wnids.txt").write_text("\n".join(wnids))
+    assert datasets.image_data(datasets.cifar100(), holdout=0.5).wnids == tuple(wnids)
+    (tmp_path / "cifar100_wnids.txt").write_text("\n".join(wnids[:99]))
+    with pytest.raises(DataMissingError, match="has 99 wnids, not 100"):
+        datasets.cifar100()
+
+
+def test_a_part_of_the_images_is_stratified_and_always_the_same():
+    images = datasets.digits()
+    index = torch.arange(len(images.train))
+    numbered = datasets.Images(
+        index[:, None, None, None],
+        images.train_labels,
+        index[:9, None, None, None],
+        index[:9] % 9,
+        images.classes,
+        "digits",
+    )
+    first, again = (datasets.image_data(numbered, holdout=0.25, limit=400) for _ in range(2))
+    assert [len(split) for _, split in first.splits()] == [300, 100, 9]
+    assert torch.equal(first.train.inputs[0], again.train.inputs[0])
+    counts = np.bincount(torch.cat([first.train.targets, first.validation.targets]))
+    share = np.bincount(images.train_labels) * 400 / len(index)
+    assert np.abs(counts - share).max() <= 1
+    assert "400 of 1,797" in first.source
+    whole = datasets.image_data(numbered, holdout=0.25, limit=len(index))
+    assert torch.equal(whole.train.targets, datasets.image_data(numbered, holdout=0.25).train.targets)
+
+
+@pytest.mark.parametrize("limit", [0, 1798, 3.5, True])
+def test_a_part_is_a_number_of_images(limit):
+    with pytest.raises(TaskError, match="from 1 to 1,797") as caught:
+        datasets.image_data(datasets.digits(), holdout=0.2, limit=limit)
+    assert caught.value.field == "data.images"

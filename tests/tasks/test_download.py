@@ -10,8 +10,12 @@ from xnas_ray.tasks import download
 
 
 def test_an_unreachable_server_is_given_up_in_time(monkeypatch):
+    def be_silent(*_, **__):
+        time.sleep(60)
+        raise TimeoutError
+
     monkeypatch.setattr(download, "CONNECT_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(download.urllib.request, "urlopen", lambda *_, **__: time.sleep(60))
+    monkeypatch.setattr(download.urllib.request, "urlopen", be_silent)
     assert download._unreachable("http://localhost") == "no answer in 0.2 s"
 
 
@@ -44,10 +48,10 @@ def test_one_process_downloads_at_a_time(tmp_path):
     order = []
 
     def second():
-        with download._locked(tmp_path / "lock"):
+        with download.locked(tmp_path / "lock"):
             order.append("second")
 
-    with download._locked(tmp_path / "lock"):
+    with download.locked(tmp_path / "lock"):
         thread = threading.Thread(target=second)
         thread.start()
         time.sleep(0.05)

@@ -1,5 +1,9 @@
+import numpy as np
 import pytest
+import torch
 
+from xnas_ray.tasks.base import Data, Split
+from xnas_ray.tasks.mapped import MappedImages
 from xnas_ray.tasks.resident import ResidentData
 from xnas_ray.testing.tiny import tiny_data
 
@@ -47,3 +51,17 @@ def test_more_than_the_capacity_is_still_served_alone(size):
     assert len(resident) == 1
     resident.get(small)
     assert (len(resident), small.loads) == (1, 2)
+
+
+def test_images_in_a_file_stay_there():
+    class Task:
+        hash = "mapped"
+
+        def load_data(self):
+            images = MappedImages(np.zeros((6, 3, 4, 4), dtype=np.uint8))
+            split = Split((images,), torch.arange(6) % 2)
+            return Data(split, split, split, classes=("a", "b"))
+
+    for capacity in (1, 10**9):
+        (images,) = ResidentData(capacity).get(Task()).train.inputs
+        assert isinstance(images, MappedImages)

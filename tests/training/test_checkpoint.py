@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from xnas_ray.training import checkpoint
-from xnas_ray.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from xnas_ray.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_weights
 
 STATE = {"weights": {"w": torch.arange(3.0)}, "epoch": 2, "curve": [{"epoch": 1.0}], "none": None, "pair": (1, "a")}
 
@@ -75,3 +75,18 @@ def test_nothing_in_the_file_is_executed(tmp_path, writer):
     with pytest.raises(CheckpointError):
         load_checkpoint(path, "me")
     assert not (tmp_path / "executed").exists()
+
+
+def test_weights_are_whole_or_not_there(tmp_path, monkeypatch):
+    model, path = torch.nn.BatchNorm1d(3), tmp_path / "new" / "weights.pt"
+    save_weights(model, path)
+    found = torch.load(path, weights_only=True)
+    assert list(found) == list(model.state_dict()) and found["running_var"].device.type == "cpu"
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        save_weights(torch.nn.Linear(1, 1), path)
+    assert list(path.parent.iterdir()) == [path] and list(torch.load(path, weights_only=True)) == list(found)

@@ -18,8 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xnas_ray.benchmarks.safe_pickle import load_pickle
 from xnas_ray.errors import TableError
+from xnas_ray.safe_pickle import load_pickle
 
 SPLITS = {
     "cifar10_val": ("cifar10-valid", "x-valid"),

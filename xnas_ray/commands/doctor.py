@@ -166,13 +166,16 @@ def _store(root: Path) -> Iterator[Finding]:
 
 
 def _data() -> Iterator[Finding]:
+    from xnas_ray.explain.wordnet import wordnet_folder
     from xnas_ray.tasks.datasets import data_folder, locate
 
     folder = data_folder()
     yield Finding("XNAS_DATA", OK, str(folder) if folder else "not set; only packaged and downloaded data are found")
-    for name in ("digits", "mnist", "fashion_mnist", "cifar10"):
+    for name in ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100"):
         where = locate(name)
         yield Finding(f"data {name}", OK, where or "not here; downloaded when it is first used")
+    nouns = wordnet_folder()
+    yield Finding("WordNet", OK, str(nouns or "not here; only weights of similar classes need it (wordnet-base)"))
 
 
 def _tasks() -> Iterator[Finding]:

@@ -40,6 +40,7 @@ MAX_CELL = 100
 @command(
     examples=[
         "xnas results latest --sort objective",
+        "xnas results latest --front",
         "xnas results 01JD --out trials.parquet",
         "xnas results 01JD --format csv --sort flops > trials.csv",
     ]
@@ -56,17 +57,25 @@ def results(
         str | None,
         typer.Option("--sort", metavar="NAME", help="'objective' (best first), a metric or a column."),
     ] = None,
+    front: Annotated[bool, typer.Option("--front", help="Only the trials on the Pareto front of all of them.")] = False,
 ) -> None:
-    """Print or write the finished trials of a search."""
+    """Print or write the finished trials of a search.
+
+    With several objectives a star marks the Pareto front: of the feasible trials so far no other one is at least as
+    good in all objectives and better in one. Generation and parents are shown where the controller has them; else the
+    trial's number, which counts the proposals, says where it stands.
+    """
     chosen = _format(format_name, out)
     handle = handle_of(root, search_id)
     objectives = objectives_of(handle)
-    frame = _sorted(handle.results(), sort, objectives)
+    frame = _sorted(handle.results(front=front), sort, objectives)
     if out is not None:
         _write(frame, chosen, out)
         note(f"wrote {len(frame)} trials to {out}")
     elif chosen == "table":
-        say_table(*_table(frame, objectives), limit=MAX_CELL)
+        titles, rows = _table(frame, objectives)
+        optional = [name for name in ("generation", "parents") if name in titles]
+        say_table(titles, rows, limit=MAX_CELL, optional=optional)
     elif chosen == "json":
         say_json(frame.to_dict("records"))
     else:
@@ -109,18 +118,21 @@ def _sorted(frame: pd.DataFrame, by: str | None, objectives: list[dict[str, Any]
 
 def _table(frame: pd.DataFrame, objectives: list[dict[str, Any]]) -> tuple[list[str], list[list[object]]]:
     measured = [o["name"] for o in objectives if f"metric_{o['name']}" in frame.columns]
-    rows = [
-        [
-            int(row["trial"]),
-            row["status"],
-            *(float(row[f"metric_{name}"]) for name in measured),
-            duration(row["duration_s"]),
-            row["architecture"],
-            _why_failed(row),
-        ]
-        for row in frame.to_dict("records")
-    ]
-    return ["trial", "status", *measured, "time", "architecture", "failure"], rows
+    columns: dict[str, list[object]] = {
+        "trial": [int(number) for number in frame["trial"]],
+        "status": list(frame["status"]),
+        **{name: [float(value) for value in frame[f"metric_{name}"]] for name in measured},
+    }
+    if len(objectives) > 1:
+        columns["front"] = ["*" if on else "" for on in frame["front"]]
+    if frame["generation"].notna().any():
+        columns["generation"] = frame["generation"].astype(object).where(frame["generation"].notna(), "").tolist()
+    if any(frame["parents"]):
+        columns["parents"] = [", ".join(map(str, parents)) for parents in frame["parents"]]
+    columns["time"] = [duration(seconds) for seconds in frame["duration_s"]]
+    columns["architecture"] = list(frame["architecture"])
+    columns["failure"] = [_why_failed(row) for row in frame[["failure_kind", "failure_message"]].to_dict("records")]
+    return list(columns), [list(row) for row in zip(*columns.values(), strict=True)]
 
 
 def _why_failed(row: dict[str, Any]) -> str:
@@ -130,11 +142,16 @@ def _why_failed(row: dict[str, Any]) -> str:
 
 
 def _printable(frame: pd.DataFrame) -> pd.DataFrame:
-    """Genotypes as JSON lists; on a terminal, texts that cannot control it."""
-    frame = frame.assign(genotype=[str(list(g)) for g in frame["genotype"]])
+    """Lists as JSON; on a terminal, texts that cannot control it."""
+    frame = _flat(frame)
     if not is_terminal():
         return frame
     return frame.map(lambda cell: clean(cell) if isinstance(cell, str) else cell)
+
+
+def _flat(frame: pd.DataFrame) -> pd.DataFrame:
+    """Lists of numbers as JSON text, for formats that have none."""
+    return frame.assign(**{name: [str(list(numbers)) for numbers in frame[name]] for name in ("genotype", "parents")})
 
 
 def _write(frame: pd.DataFrame, chosen: str, out: Path) -> None:
@@ -142,11 +159,12 @@ def _write(frame: pd.DataFrame, chosen: str, out: Path) -> None:
 
     try:
         if chosen == "csv":
-            frame.assign(genotype=[str(list(g)) for g in frame["genotype"]]).to_csv(out, index=False)
+            _flat(frame).to_csv(out, index=False)
         elif chosen == "json":
             out.write_text(json.dumps(jsonable(frame.to_dict("records")), indent=2) + "\n", encoding="utf-8")
         else:
-            frame.assign(genotype=[list(g) for g in frame["genotype"]]).to_parquet(out, index=False)
+            lists = {name: [list(numbers) for numbers in frame[name]] for name in ("genotype", "parents")}
+            frame.assign(**lists).to_parquet(out, index=False)
     except OSError as error:
         raise StoreError(f"cannot write {out}: {error.strerror or error}.", field="--out") from error
 
@@ -262,17 +280,21 @@ def verify_command(search_id: SearchId, root: Root = None, as_json: AsJson = Fal
 def gc(
     root: Root = None,
     yes: Annotated[bool, typer.Option("--yes", help="Remove what is listed.")] = False,
+    logs: Annotated[
+        float, typer.Option("--logs", min=0, metavar="MIB", help="Keep so many MiB of logs of ended searches.")
+    ] = 256,
     as_json: AsJson = False,
 ) -> None:
     """List, or remove, what the store no longer needs.
 
-    That is: artifacts of ended searches that their keep_weights does not want, temporary files of writers that ended,
-    task bundles that no search uses, and files that compaction replaced. No result is ever removed.
+    That is: artifacts of ended searches that their keep_weights and keep_activations do not want, their logs where
+    there are many, temporary files of writers that ended, task bundles that no search uses, and files that compaction
+    replaced. No result is ever removed.
     """
     from xnas_ray.service.leftovers import find_leftovers, remove
 
     folder = client_of(root).folder
-    found = find_leftovers(folder)
+    found = find_leftovers(folder, logs_bytes=int(logs * 2**20))
     problems = remove(folder, found) if yes else []
     total = sum(one.bytes for one in found)
     if as_json:

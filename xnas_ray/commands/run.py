@@ -296,7 +296,7 @@ def conclude(handle: SearchHandle, status: Mapping[str, Any]) -> None:
     if status["state"] == PAUSED:
         note(f"go on with: {resume_line(handle)}")
     root = nearby(handle.client.root)
-    say(f"\nresults: {root}/trials/search_id={handle.id}/\n  xnas results {handle.id}")
+    say(f"\nresults: {root}/trials/search_id={handle.id}/\n  xnas results {handle.id}\n  xnas report {handle.id}")
     say(f"  {duckdb_line(root, handle.id, objectives_of(handle)[0])}")
 
 

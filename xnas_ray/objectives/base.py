@@ -12,11 +12,15 @@ from xnas_ray.objectives.names import Direction
 from xnas_ray.spaces.base import DataShape
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
+    from xnas_ray.tasks.base import Data, Problem
     from xnas_ray.training.trained import TrainedCandidate
 
 Kind = Literal["any", "classification", "regression"]
+Activations = tuple[tuple[int, ...], Mapping[str, "np.ndarray"]]
+"""Classes, and layers with a row a class."""
 
 
 class Objective(ABC):
@@ -31,12 +35,14 @@ class Objective(ABC):
         direction: ``"max"`` when larger is better, else ``"min"``.
         unit: of the value, ``""`` for a plain number.
         requires: the kind of task that it can be measured on.
+        keep_activations: whether ``activations`` will be asked for after ``measure``; set by who measures.
     """
 
     name: ClassVar[str]
     direction: ClassVar[Direction]
     unit: ClassVar[str]
     requires: ClassVar[Kind] = "any"
+    keep_activations = False
 
     def measure(self, trained: TrainedCandidate) -> float:
         """The value for a trained candidate.
@@ -61,6 +67,21 @@ class Objective(ABC):
     def tables(self, trained: TrainedCandidate) -> Mapping[str, pd.DataFrame]:
         """Tables that explain the value, by kind; called after ``measure``. None by default."""
         return {}
+
+    def activations(self, trained: TrainedCandidate) -> Activations | None:
+        """What the network does for each class, of objectives that look at it; called after ``measure``.
+
+        Returns:
+            Numbers of the C classes, and by layer their C x D mean activations; None by default.
+        """
+        return None
+
+    def check_data(self, problem: Problem, data: Data) -> None:  # noqa: B027 - most objectives need nothing
+        """Refuse a task that lacks what the objective needs of its data; called once, before anything is trained.
+
+        Raises:
+            XnasError: what is missing.
+        """
 
     def check(self, shape: DataShape) -> None:
         """Refuse a task of the wrong kind.

@@ -6,17 +6,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from xnas_ray.errors import NanLossError, ObjectiveError, TaskError
 from xnas_ray.messages import Candidate
 from xnas_ray.objectives.base import Objective, check_objectives
+from xnas_ray.objectives.names import measured_name
 from xnas_ray.spaces.base import Space
 from xnas_ray.tasks.base import Data, Problem
 from xnas_ray.training.context import Stop, TrialContext
 from xnas_ray.training.loop import train_candidate
+from xnas_ray.training.ranks import ALONE, Ranks
 from xnas_ray.training.recipe import Recipe
 from xnas_ray.training.trained import TrainedCandidate
 
@@ -53,6 +55,8 @@ def evaluate_candidate(
     recipe: Mapping[str, Any] | None = None,
     device: torch.device | str = "cpu",
     report_test: bool = False,
+    measure_on: Literal["validation", "test"] = "validation",
+    ranks: Ranks = ALONE,
 ) -> Measured:
     """Train a candidate and measure the objectives, or let the problem's own ``evaluate`` do it.
 
@@ -67,6 +71,9 @@ def evaluate_candidate(
         recipe: the search's recipe, between the problem's and the candidate's.
         device: where to train.
         report_test: give metrics of the test split too (``test_*``); without it they are never in the result.
+        measure_on: ``"test"`` trains on train and validation and measures the test split, once, after the last epoch:
+            ``val_accuracy`` is then ``test_accuracy``. For finalists, never for selection.
+        ranks: the processes that train the candidate together; the first one alone measures objectives.
 
     Raises:
         TrainingError: see ``train_candidate``; NanLossError also for a metric that is not finite.
@@ -76,29 +83,39 @@ def evaluate_candidate(
     """
     settings = Recipe.from_mapping(problem.recipe, recipe or {}, candidate.recipe)
     if problem.evaluate is not None:
+        if measure_on == "test":
+            raise TaskError("a look-up cannot be trained on more data.", field="Problem.evaluate")
         return _looked_up(problem, space, candidate, objectives, settings, seed, context, report_test)
     if data is None:
         raise TaskError("a problem without evaluate() needs data.", field="Problem.evaluate", fix="Add load_data.py.")
     check_objectives(objectives, data.data_shape)
+    last = measure_on == "test"
     trained = train_candidate(
         space=space,
         problem=problem,
-        data=data,
+        data=data.for_finalists() if last else data,
         candidate=candidate,
-        recipe=settings,
+        recipe=ranks.scaled(settings),
         seed=seed,
-        context=context,
+        context=_OnTest(context) if last else context,
         device=device,
-        report_test=report_test,
+        report_test=report_test and not last,
+        measure_once=last,
+        ranks=ranks,
     )
     metrics = dict(trained.metrics)
     if trained.peak_memory_bytes is not None:
         metrics["peak_memory_bytes"] = float(trained.peak_memory_bytes)
     tables: dict[str, pd.DataFrame] = {}
-    for objective in objectives:
+    for objective in objectives if ranks.first else ():
         metrics[objective.name] = _finite(objective.name, objective.measure(trained))
         tables.update(objective.tables(trained))
-    return Measured(metrics=metrics, curve=trained.curve, tables=tables, trained=trained)
+    metrics, *curve = (_renamed(record, measure_on) for record in (metrics, *trained.curve))
+    return Measured(metrics=metrics, curve=tuple(curve), tables=tables, trained=trained)
+
+
+def _renamed(record: Mapping[str, float], split: str) -> dict[str, float]:
+    return {measured_name(name, split): value for name, value in record.items()}
 
 
 def _looked_up(
@@ -173,3 +190,10 @@ class _Recorder:
 
     def stop_requested(self) -> Stop:
         return self._context.stop_requested()
+
+
+class _OnTest(_Recorder):
+    """A context that hears of the test split what is measured on it."""
+
+    def report(self, record: Mapping[str, float]) -> None:
+        super().report(_renamed(record, "test"))

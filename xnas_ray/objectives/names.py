@@ -28,6 +28,14 @@ class ObjectiveName:
         return self.direction == "max"
 
 
+def measured_name(name: str, split: str) -> str:
+    """What a metric or objective is called that was measured on a split: ``val_accuracy`` on test: ``test_accuracy``.
+
+    Names that say nothing of a split stay.
+    """
+    return "test_" + name.removeprefix("val_") if split == "test" and name.startswith("val_") else name
+
+
 OBJECTIVE_NAMES: dict[str, ObjectiveName] = {
     entry.name: entry
     for entry in (
@@ -39,6 +47,8 @@ OBJECTIVE_NAMES: dict[str, ObjectiveName] = {
         ObjectiveName("params", "min", "parameters"),
         ObjectiveName("latency_ms", "min", "ms"),
         ObjectiveName("introspectability", "max", ""),
+        ObjectiveName("introspectability_weighted", "max", ""),
+        ObjectiveName("introspectability_weighted_mean", "max", ""),
     )
 }
 """The built-in objectives; ``objectives.registry`` holds their classes."""

@@ -18,6 +18,8 @@ OBJECTIVES: Registry[Objective] = Registry(
         "flops": "xnas_ray.objectives.cost",
         "params": "xnas_ray.objectives.cost",
         "introspectability": "xnas_ray.objectives.introspectability",
+        "introspectability_weighted": "xnas_ray.objectives.weighted_introspectability",
+        "introspectability_weighted_mean": "xnas_ray.objectives.weighted_introspectability",
         "latency_ms": "xnas_ray.objectives.latency",
     },
 )

@@ -11,9 +11,8 @@ from typing import Any
 from xnas_ray.errors import SearchNotFoundError, StoreError
 from xnas_ray.messages import SearchState, TrialStatus
 from xnas_ray.pareto import non_dominated
-from xnas_ray.service.ranking import signed_objectives
+from xnas_ray.service.ranking import comparable, signed_objectives
 from xnas_ray.service.reports import WEIGHTS_FILE
-from xnas_ray.spec import parse_constraint, satisfies
 from xnas_ray.store.fence import current_writer
 from xnas_ray.store.layout import Layout
 from xnas_ray.store.parts import read_table
@@ -149,14 +148,7 @@ def _ranked(
     layout: Layout, card: Mapping[str, Any], records: list[dict[str, Any]], count: int | None
 ) -> list[dict[str, Any]]:
     objectives = card["objectives"]
-    limits = [parse_constraint(text) for text in card["spec"]["constraints"]]
-    found = [
-        t
-        for t in records
-        if t["status"] == TrialStatus.COMPLETED
-        and all(o["name"] in t["metrics"] for o in objectives)
-        and all(satisfies(t["metrics"][n], operator, limit) for n, operator, limit in limits if n in t["metrics"])
-    ]
+    found = [t for t in records if t["status"] == TrialStatus.COMPLETED and comparable(t["metrics"], card)]
     signed = [signed_objectives(t["metrics"], objectives) for t in found]
     order = sorted(range(len(found)), key=lambda i: -signed[i][0])
     front = non_dominated(signed)

@@ -23,9 +23,10 @@ from xnas_ray.messages import (
 from xnas_ray.pareto import dominates
 from xnas_ray.service.archive import RECENT
 from xnas_ray.service.host import Proposal
-from xnas_ray.service.ranking import DominatedVolume, signed_objectives
-from xnas_ray.service.reports import TrialResult
-from xnas_ray.spec import SearchSpec, parse_constraint, satisfies
+from xnas_ray.service.ranking import DominatedVolume, satisfies_all, signed_objectives
+from xnas_ray.service.reports import WEIGHTS_FILE, TrialResult
+from xnas_ray.spec import SearchSpec
+from xnas_ray.store.activations import ACTIVATIONS_FILE
 from xnas_ray.store.layout import attempt_folder
 from xnas_ray.store.replay import SearchReplay
 from xnas_ray.store.rows import CurveRow, Position, TrialRow, curve_rows, trial_row
@@ -117,11 +118,7 @@ class Book:
 
     def feasible(self, metrics: Mapping[str, float]) -> bool:
         """Whether every constraint on a measured metric holds."""
-        for text in self.spec.constraints:
-            name, operator, limit = parse_constraint(text)
-            if name in metrics and not satisfies(metrics[name], operator, limit):
-                return False
-        return True
+        return satisfies_all(metrics, self.spec.constraints)
 
     def reusable_metrics(self, row: Mapping[str, Any], proposal: Proposal) -> dict[str, float] | None:
         """Metrics of an earlier trial for this candidate; None when one must be measured anew."""
@@ -132,15 +129,19 @@ class Book:
         known |= {"flops": float(proposal.flops), "params": float(proposal.params)}
         return known if all(o["name"] in known for o in self.objectives) else None
 
-    def restore(self, history: SearchReplay, records: Sequence[Mapping[str, Any]]) -> None:
-        """Take counters, the best trial and the pending trials from the store.
+    def restore(self, history: SearchReplay, records: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Take counters, the best trial, the front and the pending trials from the store.
 
         Args:
             history: the search, read back.
             records: its terminal rows, in the order of the tells.
+
+        Returns:
+            Files that are not needed any longer: those that an earlier service had no time to remove are among them.
         """
+        superfluous: list[str] = []
         for record in records:
-            self.count(
+            superfluous += self.count(
                 record["trial"],
                 record["status"],
                 record["metrics"],
@@ -154,6 +155,7 @@ class Book:
             one = asked[pending.trial]
             proposal = Proposal.from_note(one.candidate, one.told_through, one.detail)
             self.live[pending.trial] = LiveTrial(proposal, asked_at=one.at, attempts=pending.attempts)
+        return superfluous
 
     # ---- an ended trial ---------------------------------------------------------------------------------------------
 
@@ -187,7 +189,7 @@ class Book:
             node=live.node,
             environment=result.environment if result else "{}",
             artifacts=attempt_folder(self.search_id, command.trial, command.attempt)
-            if result is not None and result.weights and command.attempt
+            if result is not None and (result.weights or result.activations) and command.attempt
             else None,
         )
         curve = self._unwritten_curve(command, live, outcome) if command.attempt else []
@@ -246,7 +248,7 @@ class Book:
         duration_s: float,
         reused: bool,
     ) -> list[str]:
-        """Count a durable terminal row; returns artifact folders whose weights need not be kept any longer."""
+        """Count a durable terminal row; returns artifact files that need not be kept any longer, by their paths."""
         shown = {"trial": trial, "status": str(status), "metrics": dict(metrics), "architecture": architecture}
         self.recent.append({**shown, "duration_s": duration_s})
         if status == TrialStatus.FAILED:
@@ -257,23 +259,24 @@ class Book:
             self.completed += 1
             self.reused += reused
             return self._rank(Best(trial, metrics.get(self.first, 0.0), architecture, dict(metrics), artifacts))
-        return []
+        return [f"{artifacts}/{name}" for name in (WEIGHTS_FILE, ACTIVATIONS_FILE)] if artifacts else []
 
     def _rank(self, new: Best) -> list[str]:
-        signed = self.signed(new.metrics)
-        superfluous: list[str] = []
-        if self.volume is not None and signed is not None and self.feasible(new.metrics):
+        """Place a completed trial; the files of those that it surpasses, or its own."""
+        signed = self.signed(new.metrics) if self.feasible(new.metrics) else None
+        if self.volume is not None and signed is not None:
             self.volume.add(signed)
-        better = self.best is None or (signed is not None and signed[0] > self.best_signed())
-        if signed is not None and better and self.feasible(new.metrics):
-            if self.best is not None and self.best.artifacts:
-                superfluous.append(self.best.artifacts)
-            self.best = new
-        elif new.artifacts:
-            superfluous.append(new.artifacts)
-        if self.spec.keep_weights == "front":
-            return self._rank_front(new, signed)
-        return superfluous if self.spec.keep_weights == "best" else []
+        surpassed = {"best": self._rank_best(new, signed)}
+        if "front" in (self.spec.keep_weights, self.spec.keep_activations):
+            surpassed["front"] = self._rank_front(new, signed)
+        kept = ((WEIGHTS_FILE, self.spec.keep_weights), (ACTIVATIONS_FILE, self.spec.keep_activations))
+        return [f"{folder}/{name}" for name, keep in kept for folder in surpassed.get(keep, ())]
+
+    def _rank_best(self, new: Best, signed: tuple[float, ...] | None) -> list[str]:
+        if signed is None or (self.best is not None and signed[0] <= self.best_signed()):
+            return [new.artifacts] if new.artifacts else []
+        before, self.best = self.best, new
+        return [before.artifacts] if before is not None and before.artifacts else []
 
     def _rank_front(self, new: Best, signed: tuple[float, ...] | None) -> list[str]:
         if signed is None or any(dominates(other, signed) for other, _ in self.front.values()):
@@ -282,6 +285,10 @@ class Book:
         superfluous = [folder for trial in gone if (folder := self.front.pop(trial)[1])]
         self.front[new.trial] = (signed, new.artifacts)
         return superfluous
+
+    def front_points(self) -> tuple[tuple[float, ...], ...]:
+        """The current front, larger is better; empty where no file is kept for it."""
+        return tuple(point for point, _ in self.front.values())
 
     @property
     def first(self) -> str:

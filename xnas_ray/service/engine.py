@@ -44,6 +44,9 @@ class Fleet(Protocol):
     def start(self, worker_id: str, node_id: str, cpus: float, gpus: float) -> None:
         """Start a worker."""
 
+    def node_of(self, worker_id: str) -> str | None:
+        """Where a worker runs."""
+
     def dispatch(self, worker_id: str, assignment: Assignment) -> None:
         """Hand over a trial."""
 
@@ -80,7 +83,7 @@ class Engine:
         scheduler: decides.
         commits: makes rows durable.
         reuse: finds finished trials of the store.
-        discard_weights: deletes the weights in artifact folders that are no longer wanted.
+        discard: deletes artifact files that are no longer wanted, given by their paths in the store.
 
     Attributes:
         books: live searches.
@@ -97,7 +100,7 @@ class Engine:
         commits: Commits,
         reuse: ReuseIndex,
         *,
-        discard_weights: Callable[[list[str]], None],
+        discard: Callable[[list[str]], None],
     ) -> None:
         """Without searches; ``connect`` gives it workers and controllers."""
         self.scheduler = scheduler
@@ -106,7 +109,7 @@ class Engine:
         self.books: dict[str, Book] = {}
         self.fleet: Fleet
         self.hosts: Hosts
-        self._discard_weights = discard_weights
+        self._discard = discard
         self._events: collections.deque[m.Event] = collections.deque()
         self._handling = False
         self._inline: tuple[str, list[Assignment]] | None = None
@@ -263,7 +266,7 @@ class Engine:
         live = book.live[command.trial]
         live.attempts += 1
         live.started_at = time.time()
-        live.worker = command.worker_id
+        live.worker, live.node = command.worker_id, self.fleet.node_of(command.worker_id)
         keep = book.spec.keep_weights
         better_than = book.best_signed() if keep == "best" and book.best is not None else None
         assignment = Assignment(
@@ -275,6 +278,8 @@ class Engine:
             attempt_folder(command.search_id, command.trial, command.attempt),
             keep_weights=keep != "none",
             better_than=better_than,
+            keep_activations=book.spec.keep_activations != "none",
+            front=book.front_points(),
         )
         if self._inline is not None and self._inline[0] == command.worker_id:
             self._inline[1].append(assignment)
@@ -323,7 +328,7 @@ class Engine:
                 reused=row.reused_from is not None,
             )
             if superfluous:
-                self._discard_weights(superfluous)
+                self._discard(superfluous)
             self.happened.end(row.status, live.arrived_s)
             self.post(lambda now: m.TerminalDurable(now, command.search_id, command.trial))
             self.on_change(command.search_id)

@@ -1,15 +1,28 @@
-"""The test split: measured for finalists alone, once, and kept."""
+"""What a search ends with: the test split, measured once and kept, and the search that trains its finalists anew."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from xnas_ray.errors import StoreError
+from xnas_ray.messages import TrialStatus
+from xnas_ray.randomness import canonical_json
 from xnas_ray.service.reports import WEIGHTS_FILE, Assignment
+from xnas_ray.spaces.constrained import ANALYTIC
+from xnas_ray.spec import FINALISTS, SearchSpec, parse_constraint
 from xnas_ray.store.layout import Layout, attempt_folder
 from xnas_ray.store.replay import SearchReplay
+from xnas_ray.store.schema import METRIC_PREFIX
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KIND = "test"
+
+# ---- the weights that a search kept ---------------------------------------------------------------------------------
 
 
 def stored_test(root: Path, search_id: str, trial: int) -> dict[str, float] | None:
@@ -41,3 +54,125 @@ def weights_assignment(layout: Layout, search_id: str, trial: int, history: Sear
     epoch, number = max(tuple(int(x) for x in f.name.split("-")) for f in folders)
     folder = attempt_folder(search_id, trial, (epoch, number))
     return Assignment(search_id, trial, (epoch, number), outcome.candidate, 0, folder)
+
+
+# ---- trained anew ---------------------------------------------------------------------------------------------------
+
+
+def choose(ranked: Sequence[Mapping[str, Any]], top: int | None) -> list[Mapping[str, Any]]:
+    """The finalists of a search: its Pareto front; of a search with one objective its best trial.
+
+    Args:
+        ranked: its trials, best first, as ``archive.best_trials`` gives them.
+        top: at most so many, the best by the first objective; of one objective so many of all trials.
+
+    Raises:
+        StoreError: no trial completed that satisfies the constraints.
+    """
+    if not ranked:
+        raise StoreError("no trial completed that satisfies the constraints.", field="search_id")
+    if len(ranked[0]["objectives"]) == 1:
+        return list(ranked[: top or 1])
+    return [one for one in ranked if one["front"]][:top]
+
+
+def specification(
+    search_id: str,
+    card: Mapping[str, Any],
+    finalists: Sequence[Mapping[str, Any]],
+    *,
+    seeds: int = 3,
+    epochs: int | None = None,
+    resources: Mapping[str, Any] | None = None,
+) -> SearchSpec:
+    """The search that trains the finalists of another one, on train and validation, and measures them on test.
+
+    It goes the way of every search: it can be killed, moved and resumed. What an earlier one has trained in the same
+    way is taken over, so that no finalist is measured twice.
+
+    Args:
+        search_id: where the finalists come from.
+        card: of that search (see ``resolve.Search.card``).
+        finalists: ``trial`` and ``genotype`` of each.
+        seeds: trainings of each.
+        epochs: of each training; by default the schedule of the search or the task's own epochs, whichever is longer.
+        resources: what differs from the search's own resources, such as ``{"gpus": 4}``.
+
+    Raises:
+        StoreError: the search is one of finalists itself.
+        SpecError: a value is out of range.
+    """
+    parent = card["spec"]
+    if parent.get("measure_on") == "test":
+        raise StoreError(
+            f"search {search_id} has trained the finalists of {parent['parent']} already.",
+            field="search_id",
+            fix=f"See them with `xnas finalize {parent['parent']}`.",
+        )
+    candidates = [{"trial": int(one["trial"]), "genotype": [int(g) for g in one["genotype"]]} for one in finalists]
+    changes = {
+        "name": f"finalists of {search_id}",
+        "controller": {"name": FINALISTS, "params": {"candidates": candidates, "seeds": seeds}},
+        "constraints": [text for text in parent["constraints"] if parse_constraint(text)[0] in ANALYTIC],
+        "fidelity": epochs,
+        "schedule_epochs": epochs or parent["schedule_epochs"],
+        "budget": {"trials": max(1, len(candidates) * seeds)},
+        "resources": {**parent["resources"], **(resources or {})},
+        "reuse": "completed",
+        "keep_weights": "all",
+        "keep_activations": "none",
+        "report_test": False,
+        "warm_start": [],
+        "measure_on": "test",
+        "parent": search_id,
+    }
+    return SearchSpec.from_mapping({**parent, **changes})
+
+
+def key_of(spec: SearchSpec) -> str:
+    """Idempotency key of a search of finalists: asking for the same again gives the same search."""
+    what = spec.model_dump(mode="json", exclude={"resources": {"workers"}, "priority": True})
+    return f"finalists-{hashlib.blake2b(canonical_json(what).encode(), digest_size=12).hexdigest()}"
+
+
+def finalists_frame(
+    card: Mapping[str, Any], trials: pd.DataFrame, searched: pd.DataFrame, objectives: Sequence[Mapping[str, Any]]
+) -> pd.DataFrame:
+    """What became of finalists: one row each, in the order in which they were given.
+
+    Args:
+        card: of the search of finalists.
+        trials: its finished trials, as ``store.load_trials`` gives them.
+        searched: those of the search that they come from.
+        objectives: of that search.
+
+    Returns:
+        Columns ``trial`` (in the search that it comes from), ``architecture``, ``seeds`` (completed trainings),
+        ``failed``, for every objective of that search ``searched_<objective>``, its value there, and for every metric
+        of the trainings ``<metric>`` (mean over the seeds) and ``<metric>_std`` (of a sample; missing with fewer than
+        two seeds).
+    """
+    import json
+
+    import pandas as pd
+
+    of = [json.loads(text).get("finalist") for text in trials["origin"]]
+    before = searched.set_index("trial")
+    metrics = [name for name in trials.columns if name.startswith(METRIC_PREFIX)]
+    rows = []
+    for finalist in card["spec"]["controller"]["params"]["candidates"]:
+        number = finalist["trial"]
+        own = trials[[one == number for one in of]]
+        done = own[own["status"] == TrialStatus.COMPLETED]
+        row: dict[str, Any] = {
+            "trial": number,
+            "architecture": before.at[number, "architecture"],
+            "seeds": len(done),
+            "failed": int((own["status"] == TrialStatus.FAILED).sum()),
+        }
+        row |= {f"searched_{o['name']}": before.at[number, METRIC_PREFIX + o["name"]] for o in objectives}
+        for name in metrics:
+            short = name.removeprefix(METRIC_PREFIX)
+            row |= {short: done[name].mean(), f"{short}_std": done[name].std(ddof=1)}
+        rows.append(row)
+    return pd.DataFrame(rows)

@@ -74,6 +74,10 @@ class Fleet:
         if worker_id in self._workers:
             self._workers[worker_id].submit(assignment)
 
+    def node_of(self, worker_id: str) -> str | None:
+        """Where a worker runs, by Ray's id of the node; None for one that is not known."""
+        return self._workers[worker_id].node_id if worker_id in self._workers else None
+
     def stop_trial(self, worker_id: str, search_id: str, trial: int, attempt: Attempt, checkpoint: bool) -> None:
         """Ask an attempt to end."""
         if worker_id in self._workers:

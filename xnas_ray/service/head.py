@@ -36,7 +36,7 @@ from xnas_ray.service.log_files import LogFiles
 from xnas_ray.service.logs import log_json_lines
 from xnas_ray.service.metrics import Monitor
 from xnas_ray.service.remote import NAMESPACE, HostLauncher, WorkerLauncher, head_name
-from xnas_ray.service.reports import WEIGHTS_FILE, Assignment, Report
+from xnas_ray.service.reports import Assignment, Report
 from xnas_ray.service.settings import HeadSettings
 from xnas_ray.service.spool import Spool
 from xnas_ray.service.status import live_status
@@ -52,6 +52,7 @@ from xnas_ray.store.writer import StoreWriter
 log = logging.getLogger(__name__)
 
 KEEP_AFTER_S = 1.0
+LOOK_TIMEOUT_S = 60.0
 
 NO_SPACE = "the store cannot be written"
 SPACE_RETRY_S = 2.0
@@ -120,7 +121,7 @@ class Head:
             live=lambda: list(self.engine.books),
             interval_s=self.settings.commit_interval_s,
         )
-        self.engine = Engine(scheduler, self.commits, ReuseIndex(self.root), discard_weights=self._discard_weights)
+        self.engine = Engine(scheduler, self.commits, ReuseIndex(self.root), discard=self._discard)
         environment = dict(self.settings.environment)
         self.fleet = Fleet(
             WorkerLauncher(self.root, self.settings.worker, environment),
@@ -176,7 +177,7 @@ class Head:
         self.engine.books[search_id] = book
         if self.settings.max_workers is not None:
             book.limit_workers(self.settings.max_workers)
-        book.restore(history, trial_records(self.root, search_id))
+        self._discard(book.restore(history, trial_records(self.root, search_id)))
         self.engine.post(lambda now: m.SearchSubmitted(now, search_id, book.config(), history.progress()))
         if history.reason == CANCEL_REQUESTED:
             self.engine.post(lambda now: m.CancelRequested(now, search_id))
@@ -218,7 +219,7 @@ class Head:
     async def _node_loop(self) -> None:
         while True:
             await asyncio.sleep(self.settings.nodes_every_s)
-            await self._look_at_nodes()
+            await asyncio.wait_for(self._look_at_nodes(), LOOK_TIMEOUT_S)  # Ray's answers have no limit of their own
             if not self._announced:
                 self._announce()
 
@@ -262,14 +263,14 @@ class Head:
     async def _exit(self) -> None:
         ray.actor.exit_actor()
 
-    def _discard_weights(self, folders: list[str]) -> None:
+    def _discard(self, files: list[str]) -> None:
         def discard() -> None:
-            for folder in folders:
-                path = self.layout.inside(folder)
-                (path / WEIGHTS_FILE).unlink(missing_ok=True)
-                with contextlib.suppress(OSError):
-                    path.rmdir()
+            for name in files:
+                path = self.layout.inside(name)
+                with contextlib.suppress(OSError):  # it has gone, or others are in its folder
+                    path.unlink(missing_ok=True)
                     path.parent.rmdir()
+                    path.parent.parent.rmdir()
 
         asyncio.get_running_loop().run_in_executor(None, discard)
 
@@ -353,6 +354,8 @@ class Head:
         }
         self.engine.log_search(search_id, SearchState.QUEUED, "", durable.set, **columns)
         await durable.wait()
+        if book.spec.reuse == "completed":
+            self.engine.reuse.refresh()  # what has just ended is known to who asks for more of it
         self.engine.books[search_id] = book  # nobody sees it before it is durable
         self.engine.post(lambda now: m.SearchSubmitted(now, search_id, book.config()))
         return search_id

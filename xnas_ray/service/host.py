@@ -107,6 +107,7 @@ class OpenSearch:
                 key,
                 recipe,
                 candidate.replicate,
+                self.search.trained_on,
             ),
             flops=cost.flops,
             params=cost.params,

@@ -35,12 +35,15 @@ from xnas_ray.service.http_forms import (
     Kind,
     Pause,
     SearchName,
+    SearchNames,
     Stop,
     Submission,
     TaskHash,
     TrialNumber,
     WaitSeconds,
 )
+from xnas_ray.service.live_pages import tagged_response
+from xnas_ray.service.live_reports import LiveReports, files_tag
 from xnas_ray.service.log_lines import line_time
 from xnas_ray.service.store_access import LocalStore
 from xnas_ray.service.wire import API, GZIP, PARQUET, NotFoundError, frame_to_parquet, plain, proof
@@ -77,6 +80,7 @@ class Api:
         self.store = store
         self.token = token
         self.version = version
+        self.reports = LiveReports(store.report, functools.partial(files_tag, store.root))
         self._waits: anyio.CapacityLimiter | None = None
 
     # ---- the service -------------------------------------------------------------------------------------------------
@@ -322,6 +326,15 @@ class Api:
             with tarfile.open(fileobj=packed, mode="w:gz") as tar:
                 tar.add(made, arcname=".")
         return Response(packed.getvalue(), media_type=GZIP)
+
+    async def report(self, request: Request, searches: SearchNames) -> Response:
+        """What the report of these searches shows, as its page reads it; 304 while the store has nothing new."""
+
+        def look() -> tuple[str, bytes]:
+            return self.reports.get([self.store.resolve(one) for one in searches])
+
+        tag, data = await self._patiently(look)
+        return tagged_response(request, None, data, f'"{tag}"', "application/json", {"Cache-Control": "no-store"})
 
     def verify(self, search: SearchName) -> dict[str, Any]:
         """Derive every proposal again from the rows."""

@@ -12,8 +12,9 @@ from fastapi.security import HTTPBearer
 from xnas_ray.service.api_page import api_page
 from xnas_ray.service.http_api import Api
 from xnas_ray.service.http_errors import handle_errors
-from xnas_ray.service.http_forms import CODES, TABLE, ErrorBody, Submission
+from xnas_ray.service.http_forms import CODES, REPORT, TABLE, ErrorBody, Submission
 from xnas_ray.service.http_guard import Guard
+from xnas_ray.service.live_pages import add_pages
 from xnas_ray.service.wire import API, GZIP
 
 
@@ -55,6 +56,7 @@ def make_app(api: Api) -> FastAPI:
     route("GET", one + "/trials/{trial}/graphs", api.graphs)
     route("GET", one + "/trials/{trial}/failure", api.failure)
     route("POST", one + "/trials/{trial}/test", api.measure_test)
+    route("GET", API + "/report", api.report, responses=REPORT, response_class=Response)
 
     @app.get("/openapi.json", include_in_schema=False)
     def openapi() -> JSONResponse:
@@ -64,6 +66,7 @@ def make_app(api: Api) -> FastAPI:
     def docs() -> HTMLResponse:
         return HTMLResponse(api_page(app.openapi()))
 
+    add_pages(app)
     handle_errors(app)
     app.add_middleware(Guard, token=api.token)
     return app

@@ -10,7 +10,7 @@ import io
 import json
 import tarfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -201,6 +201,11 @@ class HttpStore:
         answer = self.connection.ask("GET", f"/searches/{search_id}/trials/{trial}/export", timeout_s=SLOW_S)
         prepare_folder(folder)
         return _unpack(answer.content, folder)
+
+    def report(self, search_ids: Sequence[str]) -> bytes:
+        """See ``StoreAccess.report``."""
+        answer = self.connection.ask("GET", "/report", params={"search": list(search_ids)}, timeout_s=SLOW_S)
+        return gzip.compress(answer.content, mtime=0)
 
     def verify(self, search_id: str) -> dict[str, Any]:
         """See ``StoreAccess.verify``."""

@@ -68,11 +68,19 @@ TaskHash = Annotated[str, Path(pattern=HASH, description="blake2b-16 of names an
 SearchName = Annotated[
     str, Path(pattern=r"^[0-9A-Za-z]{4,26}$", description="An id, the first characters of one, or 'latest'.")
 ]
+SearchNames = Annotated[
+    list[Annotated[str, Field(pattern=r"^[0-9A-Za-z]{4,26}$")]],
+    Query(alias="search", min_length=1, max_length=20, description="Ids, first characters of some, or 'latest'."),
+]
 TrialNumber = Annotated[int, Path(ge=0, le=2**31 - 1)]
 Kind = Annotated[str, Path(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 WaitSeconds = Annotated[float, Query(ge=0, le=MAX_WAIT_S)]
 Format = Annotated[Literal["json", "parquet"], Query(alias="format")]
 CODES = (400, 401, 404, 409, 413, 422, 500, 503, 507)
+REPORT: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/json": {"schema": {"type": "object"}}}},
+    304: {"description": "Nothing has changed since the answer with the tag in `If-None-Match`."},
+}
 TABLE: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/json": {"schema": {"type": "array"}}, PARQUET: {"schema": {"type": "string"}}}}
 }

@@ -12,11 +12,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xnas_ray.errors import ProtocolError, XnasError
 from xnas_ray.messages import PROTOCOL_VERSION
+from xnas_ray.service.live_pages import OPEN_PAGES
 from xnas_ray.service.wire import API, PROTOCOL_HEADER, TokenError, TooLargeError, error_json, status_code
 from xnas_ray.tasks.archives import MAX_ARCHIVE_BYTES
 
 MAX_BODY_BYTES = 2**20
 OPEN = frozenset({"/health"})
+READING = ("GET", "HEAD")
 
 
 def error_response(
@@ -53,7 +55,7 @@ class Guard:
             await self._app(scope, _limited(receive, _limit(scope)), send)
 
     def _refusal(self, scope: Scope, headers: Mapping[bytes, bytes]) -> XnasError | None:
-        if scope["path"] not in OPEN:
+        if scope["path"] not in OPEN and not (scope["path"] in OPEN_PAGES and scope["method"] in READING):
             kind, _, given = headers.get(b"authorization", b"").partition(b" ")
             if kind.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self._token):
                 what = "the token is wrong." if given else "the token is missing."

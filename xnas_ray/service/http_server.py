@@ -147,13 +147,11 @@ def run_apart(function: Callable[..., Any], *arguments: Any) -> Any:
     """
     import ray
     from ray.exceptions import GetTimeoutError, RayTaskError
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     from xnas_ray.errors import ServiceError
-    from xnas_ray.service.remote import DIED, remote_cause
+    from xnas_ray.service.remote import DIED, remote_cause, this_node
 
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    task = ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=here)
+    task = ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=this_node())
     reference = task.remote(*arguments)
     try:
         return ray.get(reference, timeout=APART_TIMEOUT_S)

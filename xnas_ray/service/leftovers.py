@@ -13,6 +13,9 @@ from typing import Any
 
 from xnas_ray.messages import SearchState
 from xnas_ray.service.archive import best_trials, living_writer, trial_records
+from xnas_ray.service.log_files import LOGS
+from xnas_ray.service.reports import WEIGHTS_FILE
+from xnas_ray.store.activations import ACTIVATIONS_FILE
 from xnas_ray.store.compaction import KEEP_S
 from xnas_ray.store.fence import current_writer
 from xnas_ray.store.ids import is_search_id
@@ -24,6 +27,9 @@ from xnas_ray.training.checkpoint import CHECKPOINT_NAME
 
 YOUNG_S = 3600.0
 """What is younger may belong to a search that is being submitted."""
+
+LOGS_BYTES = 256 * 2**20
+"""Log lines of ended searches that stay, those of the newest searches first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +49,17 @@ class Leftover:
     replaced: bool = False
 
 
-def find_leftovers(root: Path | str, now_s: float | None = None) -> list[Leftover]:
+def find_leftovers(root: Path | str, now_s: float | None = None, *, logs_bytes: int = LOGS_BYTES) -> list[Leftover]:
     """Everything in a store that can go.
 
-    Artifacts of ended searches that their ``keep_weights`` does not want, temporary files of writers that ended, task
-    bundles that no search or Slurm job uses, and parts that compaction replaced at least ten minutes ago. Unfinished
-    searches keep everything.
+    Artifacts of ended searches that their ``keep_weights`` and ``keep_activations`` do not want, their log lines where
+    there are many, temporary files of writers that ended, task bundles that no search or Slurm job uses, and parts that
+    compaction replaced at least ten minutes ago. Unfinished searches keep everything.
 
     Args:
         root: folder of the store.
         now_s: UNIX seconds, by default the clock's.
+        logs_bytes: log lines of ended searches that stay in all; the oldest searches lose theirs first.
 
     Raises:
         StoreError: a part is damaged.
@@ -65,6 +72,7 @@ def find_leftovers(root: Path | str, now_s: float | None = None) -> list[Leftove
         if text is not None and rows[-1]["state"] in _ENDED:
             found += _artifacts(layout, search_id, json.loads(text)["spec"])
     found += _orphans(layout, set(searches), now)
+    found += _logs(layout, searches, now, logs_bytes)
     used = {_task_hash(rows) for rows in searches.values()} | _awaited(layout)
     found += _bundles(layout, used, now)
     found += _temporary(layout)
@@ -117,22 +125,28 @@ def _remove_empty(folder: Path, root: Path) -> None:
 
 
 def _artifacts(layout: Layout, search_id: str, spec: dict[str, Any]) -> Iterator[Leftover]:
-    """Attempt folders of an ended search: those of kept trials lose their checkpoints, the others go."""
+    """Attempt folders of an ended search: those of kept trials lose what is not kept of them, the others go."""
     top = layout.root / "artifacts" / search_id
     if not top.is_dir():
         return
-    kept = _kept(layout, search_id, spec["keep_weights"])
+    policies = {"keep_weights": spec["keep_weights"], "keep_activations": spec.get("keep_activations", "none")}
+    kept = {name: _kept(layout, search_id, policy) for name, policy in policies.items()}
     for attempt in sorted(top.glob("*/*-*")):
-        checkpoint = attempt / CHECKPOINT_NAME
-        if layout.relative(attempt) in kept:
-            if checkpoint.is_file():
-                yield Leftover(checkpoint, _size(checkpoint), "checkpoint of an ended search")
-        else:
+        of = layout.relative(attempt)
+        if not any(of in folders for folders in kept.values()):
             yield Leftover(attempt, _size(attempt), f"keep_weights = {spec['keep_weights']}")
+            continue
+        files = [(CHECKPOINT_NAME, "checkpoint of an ended search")]
+        for file, name in ((WEIGHTS_FILE, "keep_weights"), (ACTIVATIONS_FILE, "keep_activations")):
+            if of not in kept[name]:
+                files.append((file, f"{name} = {policies[name]}"))
+        for file, reason in files:
+            if (attempt / file).is_file():
+                yield Leftover(attempt / file, _size(attempt / file), reason)
 
 
 def _kept(layout: Layout, search_id: str, keep: str) -> set[str]:
-    """Folders, relative to the store, whose weights the search wants."""
+    """Folders, relative to the store, of the trials that a policy wants something of."""
     if keep == "none":
         return set()
     ranked = best_trials(layout.root, search_id)
@@ -150,6 +164,23 @@ def _kept(layout: Layout, search_id: str, keep: str) -> set[str]:
 def _orphans(layout: Layout, known: set[str], now_s: float) -> Iterator[Leftover]:
     for folder in sorted((layout.root / "artifacts").glob("*")):
         if is_search_id(folder.name) and folder.name not in known and _is_old(folder, now_s):
+            yield Leftover(folder, _size(folder), "the store has no such search")
+
+
+def _logs(
+    layout: Layout, searches: dict[str, list[dict[str, Any]]], now_s: float, limit_bytes: int
+) -> Iterator[Leftover]:
+    """Log folders of ended searches, from the newest that ended to the oldest, once the limit is reached."""
+    ended = [(rows[-1]["at"], search_id) for search_id, rows in searches.items() if rows[-1]["state"] in _ENDED]
+    total = 0
+    for _, search_id in sorted(ended, reverse=True):
+        folder = layout.root / LOGS / search_id
+        size = _size(folder) if folder.is_dir() else 0
+        total += size
+        if size and total > limit_bytes and _is_old(folder, now_s):
+            yield Leftover(folder, size, f"log lines of ended searches beyond {limit_bytes / 2**20:g} MiB")
+    for folder in sorted((layout.root / LOGS).glob("*")):
+        if is_search_id(folder.name) and folder.name not in searches and _is_old(folder, now_s):
             yield Leftover(folder, _size(folder), "the store has no such search")
 
 

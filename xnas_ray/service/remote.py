@@ -63,6 +63,11 @@ async def answer(reference: Any) -> Any:
         raise
 
 
+def this_node() -> NodeAffinitySchedulingStrategy:
+    """Where this process runs, for what has no CPUs of its own: Ray would place it anywhere, on leaving nodes too."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
 # ---- controller hosts -----------------------------------------------------------------------------------------------
 
 
@@ -134,11 +139,10 @@ class HostLauncher:
     def host(self, slot: int) -> ActorHost:
         """The host of a slot: the living one, else a new one.
 
-        It stays on the head's node: without CPUs of its own Ray would place it anywhere (with a soft affinity it does,
-        now and then), and on a node that comes and goes it would hold up the leaving and then replay its searches.
+        It stays on the head's node (with a soft affinity it does not always): on one that comes and goes it would hold
+        up the leaving, and then have to replay its searches.
         """
         name = f"xnas-host-{store_tag(self._root)}-{slot}"
-        here = ray.get_runtime_context().get_node_id()
         handle = (
             ray.remote(HostActor)
             .options(
@@ -149,7 +153,7 @@ class HostLauncher:
                 num_cpus=0,
                 max_restarts=0,
                 enable_task_events=False,
-                scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False),
+                scheduling_strategy=this_node(),
                 runtime_env={"env_vars": self._environment} if self._environment else None,
             )
             .remote(str(self._root), slot)

@@ -31,6 +31,9 @@ class Assignment:
         artifacts: folder of this attempt, relative to the store.
         keep_weights: whether to write the weights when it completes.
         better_than: write them only when the first objective is better than this.
+        keep_activations: whether to write class-mean activations when it completes.
+        front: objectives of the search's front, larger is better; what it dominates now it will always dominate, so a
+            search that keeps files for its front writes none of such a trial.
     """
 
     search_id: str
@@ -41,6 +44,8 @@ class Assignment:
     artifacts: str
     keep_weights: bool = False
     better_than: float | None = None
+    keep_activations: bool = False
+    front: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,7 @@ class TrialResult:
         failure: set unless completed.
         environment: JSON text: host, device, versions.
         weights: whether weights lie in the attempt's folder.
+        activations: whether class-mean activations do.
         recycle: the worker asks to be replaced.
     """
 
@@ -83,6 +89,7 @@ class TrialResult:
     failure: Failure | None = None
     environment: str = "{}"
     weights: bool = False
+    activations: bool = False
     recycle: bool = False
 
 

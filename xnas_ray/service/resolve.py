@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import inspect
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from xnas_ray.controllers.base import Controller, Goal, Horizon, Source
 from xnas_ray.controllers.registry import CONTROLLERS
-from xnas_ray.errors import GenotypeError, SpecError, TaskError
+from xnas_ray.errors import GenotypeError, SpecError, TaskError, UnknownNameError
 from xnas_ray.messages import Genotype
 from xnas_ray.objectives.base import Objective, check_objectives
+from xnas_ray.objectives.names import measured_name
 from xnas_ray.objectives.registry import OBJECTIVES
 from xnas_ray.registry import build
 from xnas_ray.service import sources
@@ -49,7 +50,23 @@ class Search:
     @property
     def goals(self) -> tuple[Goal, ...]:
         """The objectives as controllers see them."""
-        return tuple(Goal(o.name, o.direction == "max") for o in self.objectives)
+        return tuple(Goal(self.metric(o), o.direction == "max") for o in self.objectives)
+
+    @property
+    def trained_on(self) -> dict[str, Any]:
+        """What else enters the seed of a training: its data; for finalists that it has all splits, and its GPUs.
+
+        Parameters of objectives do too: trials of another meaning of a metric must not be reused.
+        """
+        spec = self.spec
+        found = {**spec.data, **({"objective_params": spec.objective_params} if spec.objective_params else {})}
+        if spec.measure_on == "test":
+            found |= {"measure_on": "test", "gpus": max(1, int(spec.resources.gpus))}
+        return found
+
+    def metric(self, objective: Objective) -> str:
+        """Name of the metric that an objective becomes: of the split that is measured."""
+        return measured_name(objective.name, self.spec.measure_on)
 
     def controller(self) -> Controller:
         """A new controller of this search, without any knowledge."""
@@ -94,7 +111,9 @@ class Search:
             "task": self.task.name,
             "task_hash": self.task.hash,
             "space": self.space_name,
-            "objectives": [{"name": o.name, "maximize": o.direction == "max", "unit": o.unit} for o in self.objectives],
+            "objectives": [
+                {"name": self.metric(o), "maximize": o.direction == "max", "unit": o.unit} for o in self.objectives
+            ],
             "shape": {
                 "inputs": [list(s) for s in self.shape.inputs],
                 "outputs": self.shape.outputs,
@@ -130,10 +149,21 @@ def resolve(root: Path, spec: SearchSpec, task_hash: str) -> Search:
     """
     task = import_bundle(Layout(root).task(task_hash), task_hash)
     problem = task.problem
-    shape = problem.shape or (task.load_data().data_shape if task.has_data else None)
+    if spec.data and not task.has_data:
+        raise SpecError("the task has no load_data() that could take them.", field="data", fix="Remove them.")
+    data = task.load_data(**spec.data) if task.has_data and (problem.shape is None or spec.data) else None
+    shape = problem.shape or (data.data_shape if data is not None else None)
     if shape is None:
         raise TaskError("has neither load_data() nor Problem(shape=...).", field=f"task {task.name}")
     fidelity = spec.fidelity or problem.fidelity
+    if spec.measure_on == "test":
+        if problem.evaluate is not None:
+            raise TaskError(
+                "looks its candidates up, so they cannot be trained anew.",
+                field=f"task {task.name}",
+                fix="Only tasks with load_data() have finalists to train.",
+            )
+        fidelity = spec.fidelity or max(problem.fidelity, spec.schedule_epochs or 1)  # the whole of the schedule
     update = {
         "name": spec.name or f"{task.name} {spec.controller.name}",
         "objectives": tuple(spec.objectives) or tuple(problem.objectives),
@@ -143,6 +173,9 @@ def resolve(root: Path, spec: SearchSpec, task_hash: str) -> Search:
         "recipe": Recipe.from_mapping(problem.recipe, spec.recipe).as_mapping(),
     }
     search = _assemble(spec.model_copy(update=update), task, shape)
+    if data is not None:
+        for objective in search.objectives:
+            objective.check_data(problem, data)
     _check_genes(search.space, search.spec.recipe)
     search = _with_sources(root, search)
     search.controller()  # wrong parameters are refused here, not in a running service
@@ -162,13 +195,47 @@ def _assemble(spec: SearchSpec, task: LoadedTask, shape: DataShape) -> Search:
         space = ConstrainedSpace(space, analytic, shape)
     if not spec.objectives:
         raise SpecError("names no objective and the task neither.", field="objectives", valid=OBJECTIVES.names())
-    objectives = tuple(task.plugin(OBJECTIVES, name, "objectives")() for name in spec.objectives)
+    objectives = _objectives(spec, task)
     check_objectives(objectives, shape)
     measured = {o.name for o in objectives} | set(ANALYTIC)
     for text in spec.constraints:
         if parse_constraint(text)[0] not in measured:
             raise SpecError(f"{text!r} is about something that is not measured.", field="constraints", valid=measured)
+    _check_activations(spec, task, objectives)
     return Search(spec, task, space, objectives, shape)
+
+
+def _objectives(spec: SearchSpec, task: LoadedTask) -> tuple[Objective, ...]:
+    """What is measured, with the parameters that the specification gives.
+
+    Raises:
+        UnknownNameError: no such objective, or it does not take a parameter; parameters of one that is not measured.
+    """
+    for name in spec.objective_params:
+        if name not in spec.objectives:
+            raise UnknownNameError(
+                "is not measured.", field=f"objective_params.{name}", got=name, valid=spec.objectives
+            )
+    return tuple(
+        build(
+            task.plugin(OBJECTIVES, name, "objectives"),
+            spec.objective_params.get(name, {}),
+            what=f"objective {name!r}",
+            field=f"objective_params.{name}",
+        )
+        for name in spec.objectives
+    )
+
+
+def _check_activations(spec: SearchSpec, task: LoadedTask, objectives: Sequence[Objective]) -> None:
+    """Activations are kept while an objective looks at them, in a network that was trained here."""
+    looks = any(type(objective).activations is not Objective.activations for objective in objectives)
+    if spec.keep_activations != "none" and (task.problem.evaluate is not None or not looks):
+        raise SpecError(
+            "there are no activations: no objective looks at them, or no network is trained.",
+            field="keep_activations",
+            fix="Add the objective introspectability, on a task that trains its networks.",
+        )
 
 
 def _with_sources(root: Path, search: Search) -> Search:

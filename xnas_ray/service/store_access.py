@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -81,6 +81,9 @@ class StoreAccess(Protocol):
 
     def export(self, search_id: str, trial: int, folder: Path) -> Path:
         """See ``export.export_trial``."""
+
+    def report(self, search_ids: Sequence[str]) -> bytes:
+        """See ``report_data.report_data``."""
 
     def verify(self, search_id: str) -> dict[str, Any]:
         """What ``verify.verify`` found, as JSON has it (see ``verification_json``)."""
@@ -227,6 +230,12 @@ class LocalStore:
         from xnas_ray.service.export import export_trial
 
         return self._run(export_trial, self.root, search_id, trial, folder)
+
+    def report(self, search_ids: Sequence[str]) -> bytes:
+        """See ``StoreAccess.report``."""
+        from xnas_ray.service.report_data import report_data
+
+        return self._run(report_data, self.root, tuple(search_ids))
 
     def verify(self, search_id: str) -> dict[str, Any]:
         """See ``StoreAccess.verify``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ import torch
 from xnas_ray.errors import StoreError
 from xnas_ray.messages import TrialStatus
 from xnas_ray.objectives.evaluate import Measured, evaluate_candidate
+from xnas_ray.pareto import dominates
 from xnas_ray.service.reports import WEIGHTS_FILE, Assignment, TrialResult
 from xnas_ray.service.resolve import Search, open_search
 from xnas_ray.service.trial_worker import AttemptContext, environment_text
+from xnas_ray.store.activations import ACTIVATIONS_FILE, write_activations
 from xnas_ray.tasks.base import Data
 from xnas_ray.tasks.resident import ResidentData
-from xnas_ray.training.checkpoint import CHECKPOINT_NAME
+from xnas_ray.training.checkpoint import CHECKPOINT_NAME, save_weights
 from xnas_ray.training.device import limit_gpu_memory, limit_threads, select_device, warm_up
 from xnas_ray.training.recipe import Recipe
 from xnas_ray.training.trained import Evaluator
@@ -53,6 +55,8 @@ class TaskRunner:
     def run(self, assignment: Assignment, context: AttemptContext) -> TrialResult:
         """Train or look up a candidate and measure its objectives."""
         search = self._open(assignment.search_id)
+        if search.spec.measure_on == "test" and search.spec.resources.gpus > 1:
+            return self._train_together(assignment, search, context)
         measured = evaluate_candidate(
             problem=search.task.problem,
             space=search.space,
@@ -64,8 +68,10 @@ class TaskRunner:
             recipe=search.spec.recipe,
             device=self._device,
             report_test=search.spec.report_test,
+            measure_on=search.spec.measure_on,
         )
         weights = self._keep_weights(assignment, search, measured, context.folder)
+        activations = self._keep_activations(assignment, search, measured, context.folder)
         _discard_checkpoints(context.folder.parent)
         return TrialResult(
             assignment.search_id,
@@ -78,8 +84,18 @@ class TaskRunner:
             tables=measured.tables,
             environment=self._environment,
             weights=weights,
+            activations=activations,
             recycle=self._worn(search, assignment.search_id),
         )
+
+    def _train_together(self, assignment: Assignment, search: Search, context: AttemptContext) -> TrialResult:
+        """Train on all GPUs of this worker at once."""
+        from xnas_ray.service.train_job import Group, train_together
+
+        group = Group.beside(int(search.spec.resources.gpus), cuda=self._device.type == "cuda")
+        result = train_together(self._root, search.card(), assignment, context, group)
+        _discard_checkpoints(context.folder.parent)
+        return dataclasses.replace(result, recycle=self._worn(search, assignment.search_id))
 
     def measure_test(self, card: Mapping[str, Any], assignment: Assignment) -> dict[str, float]:
         """Metrics of an architecture's stored weights on the test split, which no search ever selects on.
@@ -103,11 +119,13 @@ class TaskRunner:
 
     def _open(self, search_id: str) -> Search:
         if search_id not in self._searches:
-            self._searches[search_id] = open_search(self._root, self._card(search_id))
+            search = self._searches[search_id] = open_search(self._root, self._card(search_id))
+            for objective in search.objectives:
+                objective.keep_activations = search.spec.keep_activations != "none"
         return self._searches[search_id]
 
     def _load(self, search: Search) -> Data | None:
-        return self._data.get(search.task, self._device) if search.task.has_data else None
+        return self._data.get(search.task, self._device, search.spec.data) if search.task.has_data else None
 
     def _worn(self, search: Search, search_id: str) -> bool:
         self._trials[search_id] = self._trials.get(search_id, 0) + 1
@@ -118,17 +136,31 @@ class TaskRunner:
     def _keep_weights(assignment: Assignment, search: Search, measured: Measured, folder: Path) -> bool:
         if not assignment.keep_weights or measured.trained is None:
             return False
-        if assignment.better_than is not None:
-            first = search.objectives[0]
-            signed = measured.metrics[first.name] * (1 if first.direction == "max" else -1)
-            if signed <= assignment.better_than:
-                return False
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {k: v.detach().cpu().contiguous() for k, v in measured.trained.model.state_dict().items()}
-        temporary = folder / f".{WEIGHTS_FILE}.{os.getpid()}"
-        torch.save(state, temporary)
-        temporary.replace(folder / WEIGHTS_FILE)
+        least = assignment.better_than
+        if least is not None and search.goals[0].signed(measured.metrics) <= least:
+            return False
+        if search.spec.keep_weights == "front" and _surpassed(assignment, search, measured):
+            return False
+        save_weights(measured.trained.model, folder / WEIGHTS_FILE)
         return True
+
+    @staticmethod
+    def _keep_activations(assignment: Assignment, search: Search, measured: Measured, folder: Path) -> bool:
+        if not assignment.keep_activations or measured.trained is None:
+            return False
+        if search.spec.keep_activations == "front" and _surpassed(assignment, search, measured):
+            return False
+        found = (objective.activations(measured.trained) for objective in search.objectives)
+        for classes, layers in filter(None, found):
+            write_activations(folder / ACTIVATIONS_FILE, classes, layers)
+            return True
+        return False
+
+
+def _surpassed(assignment: Assignment, search: Search, measured: Measured) -> bool:
+    """Whether the front, as it was when the trial began, dominates its objectives."""
+    signed = tuple(goal.signed(measured.metrics) for goal in search.goals)
+    return any(dominates(point, signed) for point in assignment.front)
 
 
 def _discard_checkpoints(trial_folder: Path) -> None:

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from xnas_ray.store.activations import load_activation_classes, load_activations
     from xnas_ray.store.compaction import CompactionReport
     from xnas_ray.store.fence import WriterRecord, current_writer
     from xnas_ray.store.ids import is_search_id, new_search_id
@@ -42,6 +43,8 @@ __all__ = [
     "current_writer",
     "is_search_id",
     "list_searches",
+    "load_activation_classes",
+    "load_activations",
     "load_curves",
     "load_explanations",
     "load_log",
@@ -53,6 +56,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "activations": ("load_activation_classes", "load_activations"),
     "compaction": ("CompactionReport",),
     "fence": ("WriterRecord", "current_writer"),
     "ids": ("is_search_id", "new_search_id"),

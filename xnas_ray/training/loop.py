@@ -24,12 +24,16 @@ from xnas_ray.training.determinism import isolated_randomness, random_state, set
 from xnas_ray.training.device import peak_memory_bytes, reset_peak_memory, typed_memory_errors
 from xnas_ray.training.ema import WeightAverage
 from xnas_ray.training.optimizer import make_optimizer
+from xnas_ray.training.ranks import ALONE, Ranks
 from xnas_ray.training.recipe import Recipe
 from xnas_ray.training.schedule import Schedule
 from xnas_ray.training.trained import Evaluator, TrainedCandidate, autocast, place
 
 SHUFFLE = 1
 """Purpose of the random numbers that order an epoch (``Augmentation.PURPOSE`` is 2)."""
+
+RANK = 3
+"""Purpose of those by which the ranks after the first differ from it."""
 
 
 def train_candidate(
@@ -43,6 +47,8 @@ def train_candidate(
     context: TrialContext,
     device: torch.device | str = "cpu",
     report_test: bool = False,
+    measure_once: bool = False,
+    ranks: Ranks = ALONE,
 ) -> TrainedCandidate:
     """Train a candidate for ``candidate.fidelity`` epochs of a schedule of ``candidate.schedule_epochs``.
 
@@ -60,6 +66,9 @@ def train_candidate(
         context: where to write, whom to tell, when to stop.
         device: where to train.
         report_test: measure the test split too, after every epoch (``test_*``); for tables, never for selection.
+        measure_once: measure the validation split after the last epoch alone.
+        ranks: the processes that share each batch of the ``recipe``. All call this with the same arguments but for the
+            device and the context: only the first rank's may have a folder, and none may stop alone.
 
     Raises:
         NanLossError: the loss or a metric is NaN or infinite.
@@ -69,7 +78,7 @@ def train_candidate(
     """
     device = torch.device(device)
     with isolated_randomness(seed, device), typed_memory_errors(device):
-        return _train(space, problem, data, candidate, recipe, seed, context, device, report_test)
+        return _train(space, problem, data, candidate, recipe, seed, context, device, report_test, measure_once, ranks)
 
 
 def _train(
@@ -82,12 +91,16 @@ def _train(
     context: TrialContext,
     device: torch.device,
     report_test: bool,
+    measure_once: bool,
+    ranks: Ranks,
 ) -> TrainedCandidate:
     """``train_candidate`` in a frame of its own, which can be cleared when memory runs out."""
     started = time.perf_counter()
     reset_peak_memory(device)
     genotype = space.check(candidate.genotype)
-    training = _Training(space, genotype, problem, data, candidate, recipe, seed, device, context, report_test)
+    training = _Training(
+        space, genotype, problem, data, candidate, recipe, seed, device, context, report_test, measure_once, ranks
+    )
     build_s = time.perf_counter() - started
     training.run()
     training.optimizer.zero_grad(set_to_none=True)
@@ -131,17 +144,22 @@ class _Training:
         device: torch.device,
         context: TrialContext,
         report_test: bool,
+        measure_once: bool,
+        ranks: Ranks,
     ) -> None:
         self.data, self.recipe, self.seed, self.device = data, recipe, seed, device
         self.context, self.report_test, self.epochs = context, report_test, candidate.fidelity
-        self.model = _on_device(build_network(space, genotype, data.data_shape), recipe, device)
+        self.measure_once, self.ranks = measure_once, ranks
+        self.model = ranks.prepare(_on_device(build_network(space, genotype, data.data_shape), recipe, device))
+        self.network = ranks.join(self.model)
         self.optimizer = make_optimizer(self.model, recipe)
         self.average = WeightAverage(self.model, recipe.ema_decay) if recipe.ema_decay else None
         self.scaler = torch.amp.GradScaler(
             device.type, enabled=recipe.amp and recipe.amp_dtype == "float16" and device.type == "cuda"
         )
         self.loss = _training_loss(problem, recipe)
-        self.augment = Augmentation(recipe, data.data_shape, seed, device)
+        own_seed = seed if ranks.first else stream_seed(seed, RANK, ranks.rank)
+        self.augment = Augmentation(recipe, data.data_shape, own_seed, device)
         self.evaluator = Evaluator(problem, recipe, device)
         self.steps_per_epoch = len(self._batches(0))
         self.schedule = Schedule(recipe, self.steps_per_epoch, candidate.schedule_epochs)
@@ -153,6 +171,8 @@ class _Training:
         self._elapsed_before_s = 0.0
         if context.resume_from is not None:
             self._restore(load_checkpoint(context.resume_from, self.identity, device))
+        if not ranks.first:  # else every rank would drop out the same units of its samples
+            torch.manual_seed(stream_seed(seed, RANK, ranks.rank, self.epoch))
         self._started_s = self._saved_s = time.perf_counter()
 
     @property
@@ -167,14 +187,14 @@ class _Training:
     def run(self) -> None:
         """Train the epochs that are left."""
         if self.epoch >= self.epochs:  # resumed where it had ended
-            self.outputs = self.evaluator.predict(self.measured, self.data.validation)
             del self.curve[self.epochs :]
+            self.curve[-1] |= self._measure()
         while self.epoch < self.epochs:
             self._train_epoch()
             self._finish_epoch()
 
     def _train_epoch(self) -> None:
-        self.model.train()
+        self.network.train()
         batches = self._batches(self.epoch)
         while self.batch < len(batches):
             self._stop_if_asked()
@@ -182,15 +202,16 @@ class _Training:
             self.batch += 1
 
     def _batches(self, epoch: int) -> list[Tensor]:
-        """Indices of the batches of an epoch; a last batch of a single sample is left out (batch norm needs two)."""
+        """Indices of the batches of an epoch; a last one without two samples a rank is left out, as batch norm asks."""
         generator = torch.Generator().manual_seed(stream_seed(self.seed, SHUFFLE, epoch))
         order = torch.randperm(len(self.data.train), generator=generator)
         batches = list(order.to(self.data.train.targets.device).split(self.recipe.batch_size))
-        if len(batches) > 1 and len(batches[-1]) == 1 < self.recipe.batch_size:
+        if len(batches) > 1 and len(batches[-1]) < 2 * self.ranks.size <= self.recipe.batch_size:
             batches.pop()
         return batches
 
-    def _step(self, indices: Tensor) -> None:
+    def _step(self, batch: Tensor) -> None:
+        indices = self.ranks.share(batch)
         step = self.epoch * self.steps_per_epoch + self.batch
         rate = self.schedule(step)
         for group in self.optimizer.param_groups:
@@ -200,13 +221,13 @@ class _Training:
         targets = train.targets.index_select(0, indices).to(self.device, non_blocking=True)
         inputs, mixed = self.augment(inputs, self.epoch, self.batch)
         with autocast(self.recipe, self.device):
-            outputs = self.model(*inputs)
+            outputs = self.network(*inputs)
             loss = self.loss(outputs, targets)
             if mixed is not None:
                 partners, share = mixed
                 loss = share * loss + (1 - share) * self.loss(outputs, targets[partners])
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(loss * self.ranks.weight(len(indices), len(batch))).backward()
         if self.recipe.grad_clip:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.grad_clip)
@@ -219,13 +240,10 @@ class _Training:
     def _finish_epoch(self) -> None:
         """Measure, report, and write a checkpoint when the last one is old."""
         seen = min(len(self.data.train), self.steps_per_epoch * self.recipe.batch_size)
-        record = {"train_loss": self.loss_sum.item() / seen}
+        record = {"train_loss": self.ranks.total(self.loss_sum).item() / seen}
         _require_finite(record, self.epoch)
-        self.outputs = self.evaluator.predict(self.measured, self.data.validation)
-        targets = self.data.validation.targets.to(self.device)
-        record |= self.evaluator.measure(self.outputs, targets, "val")
-        if self.report_test:
-            record |= self.evaluator(self.measured, self.data.test, "test")
+        if not self.measure_once or self.epoch + 1 == self.epochs:
+            record |= self._measure()
         _require_finite(record, self.epoch)
         rate = self.optimizer.param_groups[0]["lr"]
         self.epoch, self.batch = self.epoch + 1, 0
@@ -236,6 +254,15 @@ class _Training:
         unsaved_s = time.perf_counter() - self._saved_s
         if self.epoch < self.epochs and self.context.folder and unsaved_s >= self.context.checkpoint_every_s:
             self._save()
+
+    def _measure(self) -> dict[str, float]:
+        """Metrics as the network is now; the outputs are kept."""
+        self.outputs = self.evaluator.predict(self.measured, self.data.validation)
+        targets = self.data.validation.targets.to(self.device)
+        found = self.evaluator.measure(self.outputs, targets, "val")
+        if self.report_test:
+            found |= self.evaluator(self.measured, self.data.test, "test")
+        return found
 
     def _stop_if_asked(self) -> None:
         stop = self.context.stop_requested()

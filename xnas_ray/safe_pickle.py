@@ -18,6 +18,34 @@ import numpy as np
 from xnas_ray.errors import TableError
 
 
+class PlainArray:
+    """What a pickled numpy array becomes: ``values`` when it holds plain numbers, an error otherwise."""
+
+    values: np.ndarray
+
+    def __setstate__(self, state: tuple[object, tuple[int, ...], np.dtype, bool, bytes | str]) -> None:
+        """Take the numbers: version, shape, type, whether columns lie together, and the bytes."""
+        _, shape, dtype, columns_first, data = state
+        if not isinstance(dtype, np.dtype) or dtype.kind not in "biufc":
+            raise pickle.UnpicklingError(f"a numpy array of no numbers: {dtype!r}")
+        raw = data.encode("latin1") if isinstance(data, str) else data  # text in what Python 2 wrote
+        self.values = np.frombuffer(raw, dtype=dtype).reshape(shape, order="F" if columns_first else "C")
+
+
+def _array(*arguments: object) -> PlainArray:
+    """The constructor of numpy's arrays; what they hold comes with ``__setstate__``."""
+    return PlainArray()
+
+
+def _array_of(data: bytes, dtype: np.dtype, shape: tuple[int, ...], order: str, *more: object) -> PlainArray:
+    """The constructor of numpy's arrays since protocol 5, of what lies in one piece."""
+    if more or order not in ("C", "F"):
+        raise pickle.UnpicklingError(f"a numpy array in an unknown order: {order!r}")
+    found = PlainArray()
+    found.__setstate__((1, shape, dtype, order == "F", data))
+    return found
+
+
 class Skipped:
     """Stands for an object that is not read, such as a tensor."""
 
@@ -56,6 +84,11 @@ ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     **{("builtins", kind.__name__): kind for kind in (dict, list, set, frozenset, int, float, str, complex)},
     ("_codecs", "encode"): _encode,
     ("numpy", "dtype"): _dtype,
+    ("numpy", "ndarray"): PlainArray,
+    ("numpy.core.multiarray", "_reconstruct"): _array,
+    ("numpy._core.multiarray", "_reconstruct"): _array,
+    ("numpy.core.numeric", "_frombuffer"): _array_of,
+    ("numpy._core.numeric", "_frombuffer"): _array_of,
     ("numpy.core.multiarray", "scalar"): _scalar,
     ("numpy._core.multiarray", "scalar"): _scalar,
     ("torch._utils", "_rebuild_tensor_v2"): Skipped,
@@ -84,18 +117,19 @@ class SafeUnpickler(pickle.Unpickler):
         return found
 
 
-def load_pickle(file: IO[bytes], path: Path) -> Any:
+def load_pickle(file: IO[bytes], path: Path, *, encoding: str = "ASCII") -> Any:
     """The plain data of a pickle.
 
     Args:
         file: the stream to read.
         path: where it comes from, for messages.
+        encoding: of text that Python 2 wrote; ``"latin1"`` where it wrote arrays.
 
     Raises:
         TableError: it is damaged, or holds anything but plain data.
     """
     try:
-        return SafeUnpickler(file).load()
+        return SafeUnpickler(file, encoding=encoding).load()
     except TableError as error:
         raise TableError(error.message, field=str(path), fix=error.fix) from None
     except Exception as error:  # a damaged pickle may raise anything

@@ -1,0 +1,270 @@
+"""The file as people see it: in Chromium, without a network, pointed at and clicked on."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from xnas_ray.store import StoreWriter, load_trials
+
+FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "performance"
+pytestmark = pytest.mark.skipif(shutil.which("chromium") is None, reason="the program chromium is not installed")
+MAX_BYTES = 10_000_000
+LONG = "<img src=x onerror=alert(1)> and then many more characters"
+
+
+def script(name: str) -> ModuleType:
+    """A module of experiments/performance."""
+    if str(FOLDER) not in sys.path:
+        sys.path.insert(0, str(FOLDER))
+    return importlib.import_module(name)
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Any]:
+    """A browser without a network."""
+    browser = script("browser")
+    with browser.browser(*browser.NO_NETWORK) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def evolved(played_search, archive, two_motifs, tmp_path_factory) -> tuple[Path, str]:
+    """A search of 60 trials as NSGA-II proposes them, with explanations of every kind, and its store."""
+    root, search_id = (
+        tmp_path_factory.mktemp("evolved") / "store",
+        "01HF7YAT000123456789EVOLVE".replace("L", "K").replace("O", "0"),
+    )
+    controller = {"name": "nsga2", "params": {"population": 12}}
+    with StoreWriter.open(root) as writer:
+        search = played_search(writer, archive.task, search_id, {"controller": controller, "budget": {"trials": 60}})
+        search.trials(60, failing={7: "</script><script>alert(1)</script>"})
+        layers = {"layer": ["stem", "cell", "head"], "score": [0.2, 0.5, np.nan], "share": 1 / 3}
+        classes = {"first": ["a", "a", LONG], "second": [LONG, LONG + "2", LONG + "2"]}
+        pairs = {**classes, "distance": [0.1, 0.7, 0.9], "weight": 1.0}
+        for trial in (1, 2, search.best.trial):
+            for kind, table in (("introspectability_layers", layers), ("introspectability_pairs", pairs)):
+                writer.append_explanation(kind, search_id, pd.DataFrame({**table, "trial": trial}))
+        writer.append_explanation("motifs", search_id, two_motifs)
+        writer.append_explanation("surrogate", search_id, pd.DataFrame({"metric": ["<i>m</i>"], "spearman": [0.5]}))
+        search.state("finished", "budget.trials is reached")
+    return root, search_id
+
+
+def opened(page: Any, path: Path) -> None:
+    """Open a file and wait until its first figure stands."""
+    page.complaints.clear()
+    page.requests.clear()
+    page.open(path.as_uri())
+    page.until("performance.getEntriesByName('first figure').length > 0")
+
+
+def point(page: Any, section: str, row: int) -> tuple[float, float]:
+    """Where on the screen the trial of a row is in a plot of a section."""
+    return tuple(
+        page.ask(f"""(() => {{
+        const plot = document.querySelector("#{section} .plot");
+        plot.scrollIntoView({{ block: "center" }});
+        const trace = plot.data.find((t) => t.customdata && t.customdata.includes({row}));
+        const i = trace.customdata.indexOf({row}), box = plot.getBoundingClientRect();
+        const {{ xaxis, yaxis }} = plot._fullLayout;
+        return [box.left + xaxis._offset + xaxis.l2p(trace.x[i]), box.top + yaxis._offset + yaxis.l2p(trace.y[i])];
+    }})()""")
+    )
+
+
+def quiet(page: Any, path: Path) -> None:
+    """No error, and no request but that for the file itself."""
+    assert page.complaints == []
+    assert [r for r in page.requests if not r.startswith(("data:", "blob:"))] == [path.as_uri()]
+
+
+def drawn_everywhere(page: Any) -> int:
+    """Scroll from figure to figure until all are drawn; how many there are."""
+    count = int(page.ask("document.querySelectorAll('main .plot').length"))
+    for i in range(count):
+        page.ask(f"document.querySelectorAll('main .plot')[{i}].scrollIntoView()")
+        page.until(f"document.querySelectorAll('main .plot')[{i}].dataset.drawn")
+    return count
+
+
+def zoom(page: Any, section: str) -> None:
+    """Drag a box over the middle of a plot."""
+    ask = f"""(() => {{ const plot = document.querySelector("#{section} .plot"), box = plot.getBoundingClientRect();
+        const {{ xaxis, yaxis }} = plot._fullLayout;
+        const corner = [box.left + xaxis._offset, box.top + yaxis._offset];
+        return [...corner, xaxis._length, yaxis._length, yaxis.range[1]]; }})()"""
+    left, top, width, height, high = page.ask(ask)
+    page.pointer("mouseMoved", left + 0.3 * width, top + 0.3 * height)
+    page.pointer("mousePressed", left + 0.3 * width, top + 0.3 * height, button="left", clickCount=1)
+    page.pointer("mouseMoved", left + 0.5 * width, top + 0.5 * height, button="left")
+    page.pointer("mouseMoved", left + 0.7 * width, top + 0.7 * height, button="left")
+    page.pointer("mouseReleased", left + 0.7 * width, top + 0.7 * height, button="left", clickCount=1)
+    page.until(f"document.querySelector('#{section} .plot')._fullLayout.yaxis.range[1] < {high}")
+
+
+def test_point_and_click(page, evolved, tmp_path, xnas):
+    root, search_id = evolved
+    path = tmp_path / "report.html"
+    assert xnas("report", search_id, "--root", root, "--out", path).code == 0
+    assert path.stat().st_size < MAX_BYTES
+    opened(page, path)
+    sections = page.ask("[...document.querySelectorAll('main section')].map((s) => s.id)")
+    assert sections == [
+        *("searches", "front", "best", "progress", "volume", "coordinates", "layers", "pairs", "motifs", "lineage"),
+        *("workers", "failures", "tables", "settings"),
+    ]
+    trials = page.ask("[...document.querySelectorAll('#best button.card strong')].map((e) => e.textContent)")
+    best = int(trials[0].removeprefix("trial "))
+    row = page.ask("document.querySelector('#front .plot').data.flatMap((t) => t.customdata || []).length")
+    assert row == 59, "every completed trial is a point"
+
+    x, y = point(page, "front", load_trials(root, search_id)["trial"].tolist().index(best))
+    page.pointer("mouseMoved", x - 3, y)
+    page.pointer("mouseMoved", x, y)
+    page.until("!document.getElementById('hover').hidden")
+    assert page.ask("document.querySelector('#hover strong').textContent") == f"trial {best}"
+    assert page.ask("document.querySelectorAll('#hover svg.cell circle').length") >= 2
+
+    page.click(x, y)
+    page.until("!document.getElementById('trial').hidden")
+    panel = page.ask("document.getElementById('trial').innerText")
+    assert f"trial {best}" in panel and "made by" in panel and "w-1 on n-1" in panel and "val_accuracy" in panel
+    assert page.ask("document.querySelectorAll('#trial svg.cell circle').length") >= 2
+    assert "Classes that activate it most alike" in panel and f"a – {LONG}: 0.1" in panel and "its 2 layers" in panel
+    assert page.ask("document.querySelectorAll('#motifs .card svg.cell').length") == 2
+    assert "<i>m</i>" in page.ask("document.querySelector('#tables').innerText")
+    parent = page.ask("[...document.querySelectorAll('#trial dd button')].map((b) => b.dataset.trial)[0] ?? null")
+    if parent is not None:
+        page.ask("document.querySelector('#trial dd button').click()")
+        page.until(f"document.querySelector('#trial h2').textContent === 'trial {parent}'")
+        page.ask("history.back()")
+        page.until(f"document.querySelector('#trial h2').textContent === 'trial {best}'")
+    page.key("Escape")
+    page.until("document.getElementById('trial').hidden")
+    page.ask("document.querySelector('#best button').focus()")
+    page.ask("document.activeElement.click()")
+    page.until("document.activeElement.id === 'close'")
+    row = load_trials(root, search_id)["trial"].tolist().index(best)
+    page.key("ArrowLeft")
+    page.until(f"document.querySelector('#trial h2').textContent !== 'trial {best}'")
+    assert row > 0 and page.ask("document.activeElement.id") == "close"
+    page.key("Escape")
+    page.until("document.getElementById('trial').hidden && document.activeElement.matches('#best button')")
+
+    page.ask("document.querySelector('#failures button').click()")
+    page.until("document.querySelector('#trial h2').textContent === 'trial 7'")
+    assert "</script><script>alert(1)</script>" in page.ask("document.getElementById('trial').innerText")
+    assert drawn_everywhere(page) == 9
+    ticks = page.ask("[...document.querySelectorAll('#pairs .xtick text')].map((t) => t.textContent)")
+    assert ticks == ["a", "<img src=x onerror=aler…", "<img src=x onerror=aler… (2)"]
+    for text in ("Share chart", "plotly.com"):
+        assert text not in page.ask("[...document.querySelectorAll('.modebar-btn')].map((b) => b.dataset.title).join()")
+    quiet(page, path)
+
+
+def test_axes_and_zoom_are_kept(page, evolved, tmp_path, xnas):
+    root, search_id = evolved
+    path = tmp_path / "report.html"
+    assert xnas("report", search_id, "--root", root, "--out", path).code == 0
+    opened(page, path)
+    page.ask("document.querySelector('#progress button:nth-of-type(2)').click()")
+    page.until("document.querySelector('#progress button:nth-of-type(2)').getAttribute('aria-pressed') === 'true'")
+    page.ask("document.querySelector('#progress .plot').scrollIntoView()")
+    page.until("document.querySelector('#progress .plot').dataset.drawn")
+    assert page.ask("document.querySelector('#progress .plot').layout.xaxis.title.text") == "CPU-hours"
+    zoom(page, "progress")
+    kept = page.ask("document.querySelector('#progress .plot')._fullLayout.yaxis.range")
+    page.ask("document.querySelector('#progress button:nth-of-type(1)').click()")
+    page.until("document.querySelector('#progress .plot').layout.xaxis.title.text === 'trials that ended'")
+    assert page.ask("document.querySelector('#progress .plot')._fullLayout.yaxis.range") == kept
+    page.ask("""(() => { const list = document.querySelector('#front select'); list.value = 'flops';
+        list.dispatchEvent(new Event('change')); })()""")
+    page.until("document.querySelector('#front .plot').layout.xaxis.title.text === 'flops'")
+    quiet(page, path)
+
+
+def test_hostile_texts_and_searches_without_trials(page, archive, tmp_path, xnas):
+    path = tmp_path / "report.html"
+    ids = (archive.finished, archive.unfinished, archive.cancelled)
+    assert xnas("report", *ids, "--root", archive.root, "--out", path).code == 0
+    opened(page, path)
+    drawn_everywhere(page)
+    text = page.ask("document.body.innerText")
+    assert "[bold]evil[/bold]" in text and "\x1b" not in text and "\u202e" not in text and "\ufffd" in text
+    assert page.ask("document.querySelectorAll('#searches tr').length") == 4
+    colours = page.ask("[...document.querySelectorAll('#searches .swatch')].map((s) => s.style.background)")
+    assert len(set(colours)) == 3
+    quiet(page, path)
+
+
+def test_one_objective_has_no_front_and_one_search_alone_no_trial(page, archive, tmp_path, xnas):
+    path = tmp_path / "report.html"
+    assert xnas("report", archive.cancelled, "--root", archive.root, "--out", path).code == 0
+    page.complaints.clear()
+    page.requests.clear()
+    page.open(path.as_uri())
+    page.until("document.documentElement.dataset.ready")
+    assert page.ask("[...document.querySelectorAll('main section')].map((s) => s.id)") == ["searches", "settings"]
+    quiet(page, path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_search_that_was_trained(page, tmp_path):
+    """Sixty networks, trained on the digits for an epoch each, with both objectives."""
+    from xnas_ray.client import local_client
+
+    spec = {"task": "digits", "controller": "nsga2", "objectives": ["val_accuracy", "introspectability"], "seed": 3}
+    path = tmp_path / "report.html"
+    with local_client(tmp_path / "store", workers=2) as client:
+        search = client.submit(spec, trials=60, fidelity=1, resources__workers=2)
+        ended = search.wait(800)
+        client.report([search.id], path)
+    assert ended is not None and ended["counts"]["completed"] == 60 and path.stat().st_size < MAX_BYTES
+    opened(page, path)
+    sections = set(page.ask("[...document.querySelectorAll('main section')].map((s) => s.id)"))
+    assert {"front", "volume", "coordinates", "layers", "pairs", "workers"} <= sections
+    drawn_everywhere(page)
+    row = page.ask("document.querySelector('#front .plot').data[1].customdata[0]")
+    x, y = point(page, "front", row)
+    page.pointer("mouseMoved", x - 3, y)
+    page.pointer("mouseMoved", x, y)
+    page.until("document.querySelectorAll('#hover svg.cell circle').length > 1")
+    page.click(x, y)
+    page.until("document.getElementById('trial').innerText.includes('Classes that activate it most alike')")
+    quiet(page, path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_sixteen_thousand_trials(page, tmp_path, capsys):
+    made = script("report_page")
+    space = made.SPACES.get("nasbench201")()
+    search_id = made.made_store(tmp_path / "store", 16_000, space=space)
+    path = tmp_path / "report.html"
+    cost = made.made_page(tmp_path / "store", search_id, path, space)
+    assert path.stat().st_size < MAX_BYTES
+    opened(page, path)
+    with capsys.disabled():
+        print("\n16,000 trials:", {name: round(value, 2) for name, value in {**cost, **page.ask(made.TIMES)}.items()})
+    counts = page.ask("document.querySelector('#front .plot').data.map((t) => (t.customdata || []).length)")
+    assert sum(counts) > 15_000
+    row = page.ask("document.querySelector('#front .plot').data[1].customdata[0]")
+    x, y = point(page, "front", row)
+    page.pointer("mouseMoved", x - 3, y)
+    page.pointer("mouseMoved", x, y)
+    page.until("!document.getElementById('hover').hidden")
+    page.click(x, y)
+    page.until("!document.getElementById('trial').hidden")
+    drawn_everywhere(page)
+    quiet(page, path)

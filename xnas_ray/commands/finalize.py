@@ -1,0 +1,198 @@
+"""``xnas finalize``: the last training of what a search found, and its figures on the test split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xnas_ray.commands.application import command
+from xnas_ray.commands.console import note, say, say_json, say_table
+from xnas_ray.commands.options import FINISHED, PAUSED, AsJson, Root, SearchId
+from xnas_ray.commands.run import INTERRUPTED, NOT_FINISHED, Signals
+from xnas_ray.commands.searches import handle_of
+from xnas_ray.errors import SpecError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from xnas_ray.client import Client, SearchHandle, Status
+    from xnas_ray.spec import SearchSpec
+
+SUMMARY = "finalists.csv"
+
+
+@command(
+    examples=[
+        "xnas finalize latest",
+        "xnas finalize 01JD --seeds 5 --epochs 200 --out front",
+        "xnas finalize 01JD --trials 3,17 --gpus 4",
+    ]
+)
+def finalize(
+    search_id: SearchId,
+    root: Root = None,
+    trials: Annotated[
+        str | None, typer.Option("--trials", metavar="N,N,…", help="Which. Default: the Pareto front, or the best.")
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option("--top", min=1, metavar="N", help="At most the best N, by the first objective.")
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, metavar="N", help="Trainings of each.")] = 3,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, metavar="N", help="Default: the task's, or the search's schedule.")
+    ] = None,
+    cpus: Annotated[float | None, typer.Option("--cpus", metavar="NUMBER", help="CPUs of one worker.")] = None,
+    gpus: Annotated[
+        float | None, typer.Option("--gpus", metavar="NUMBER", help="GPUs of one training; above 1 they share batches.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, metavar="N", help="Trainings at once.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FOLDER", help="Write the table and every trained network there.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train the best of a search anew and test them.
+
+    Each architecture is trained with several seeds on the train and the validation split together, and measured on the
+    test split after its last epoch. This is a search of its own: it can be stopped and resumed by the same command, and
+    the same command once more prints what it found. Without a running service one is started here.
+    """
+    handle = handle_of(root, search_id)
+    given = {"cpus": cpus, "gpus": gpus, "workers": workers}
+    spec, key = handle.finalists_spec(
+        trials=None if trials is None else _numbers(trials),
+        top=top,
+        seeds=seeds,
+        epochs=epochs,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    if not handle.client.store.ended(handle.id):
+        note(f"search {handle.id} has not ended: these are its finalists so far")
+    if out is not None:
+        from xnas_ray.service.export import prepare_folder
+
+        prepare_folder(out)
+    found = _known(handle.client, key)
+    if found is None or not handle.client.store.ended(found.id):
+        found = _train(handle, spec, key, found)
+    frame = found.finalists()
+    if out is not None:
+        _write(found, frame, out)
+    if as_json:
+        say_json({"search_id": found.id, "finalists": frame.to_dict("records")})
+    else:
+        say(f"finalists of {handle.id}, trained by search {found.id}")
+        say_table(*_table(frame, handle.card()["objectives"]), limit=100)
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise SpecError(f"{text!r} is no list of trials.", field="--trials", fix="Write it like 3,17.") from None
+
+
+def _known(client: Client, key: str) -> SearchHandle | None:
+    """The search of these finalists, if there was one."""
+    for row in client.searches().to_dict("records"):
+        if row["idempotency_key"] == key:
+            return client.handle(row["search_id"])
+    return None
+
+
+# ---- training -------------------------------------------------------------------------------------------------------
+
+
+def _train(handle: SearchHandle, spec: SearchSpec, key: str, found: SearchHandle | None) -> SearchHandle:
+    """Let the service of the store train them, or one of our own."""
+    from xnas_ray.client import local_client
+
+    if handle.client.store.living_writer():
+        return _followed(handle, spec, key, found, own=False)
+    needs = spec.resources
+    service = local_client(
+        handle.client.root,
+        workers=needs.workers,
+        cpus=needs.cpus,
+        only=(found.id,) if found is not None else (),
+        on_start=lambda: note(f"starting a service on this machine; its store is {handle.client.root}"),
+    )
+    with service as client:
+        _followed(client.handle(handle.id), spec, key, found, own=True)
+    known = _known(handle.client, key)
+    assert known is not None
+    return known
+
+
+def _followed(
+    handle: SearchHandle, spec: SearchSpec, key: str, found: SearchHandle | None, *, own: bool
+) -> SearchHandle:
+    """Queue them, or go on with them, and follow them to their end; a service of our own ends with Ctrl-C."""
+    from xnas_ray.commands.view import follow
+
+    client = handle.client
+    with Signals() as signals:
+        child = client.handle(found.id) if found is not None else handle.submit_finalists(spec, key)
+        if found is not None and child.status()["state"] == PAUSED:
+            child.resume()
+        note(f"search {child.id} trains {spec.budget.trials} networks")
+        status = follow(child, stopping=lambda: signals.requested)
+    if status is None:
+        if own:
+            client.stop_service()
+        note("stopped; the same command goes on" if own else "the trainings go on; the same command follows them")
+        raise typer.Exit(INTERRUPTED)
+    if status["state"] != FINISHED:
+        note(_why(status))
+        raise typer.Exit(NOT_FINISHED)
+    return child
+
+
+def _why(status: Status) -> str:
+    return f"the trainings did not finish: {status['state']}" + (f", {status['reason']}" if status["reason"] else "")
+
+
+# ---- what is shown --------------------------------------------------------------------------------------------------
+
+
+def _table(frame: pd.DataFrame, objectives: list[dict[str, Any]]) -> tuple[list[str], list[list[object]]]:
+    """Objectives as the search measured them, then what the trainings gave: mean and spread."""
+    from xnas_ray.objectives.names import measured_name
+
+    searched = [o["name"] for o in objectives]
+    fixed = {"flops", "params"}
+    tested = [name for name in (measured_name(one, "test") for one in searched) if name not in fixed]
+    tested = [name for name in tested if name in frame.columns]
+    rows = [
+        [
+            int(row["trial"]),
+            *(float(row[f"searched_{name}"]) for name in searched),
+            *(_spread(row[name], row[f"{name}_std"]) for name in tested),
+            int(row["seeds"]),
+            int(row["failed"]) or "",
+            row["architecture"],
+        ]
+        for row in frame.to_dict("records")
+    ]
+    titles = [*(f"searched {name}" for name in searched), *tested]
+    return ["trial", *titles, "seeds", "failed", "architecture"], rows
+
+
+def _spread(mean: float, deviation: float) -> str:
+    if mean != mean:
+        return ""
+    return f"{mean:.4g}" if deviation != deviation else f"{mean:.4g} ± {deviation:.2g}"
+
+
+def _write(found: SearchHandle, frame: pd.DataFrame, out: Path) -> None:
+    """The table, and a folder a trained network (see ``xnas export``)."""
+    import json
+
+    frame.to_csv(out / SUMMARY, index=False)
+    for row in found.results().to_dict("records"):
+        if row["status"] == "completed":
+            finalist = json.loads(row["origin"])["finalist"]
+            found.export(int(row["trial"]), out / f"trial-{finalist}-seed-{int(row['replicate'])}")
+    note(f"wrote {out}")
