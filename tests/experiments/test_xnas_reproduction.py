@@ -121,7 +121,7 @@ def test_the_same_class_takes_as_long_every_time(script, tables, monkeypatch):
     assert len(set.union(*members.values())) > 50
 
 
-# ---- what a search has found ------------------------------------------------------------------------------------------
+# ---- what a search has found -----------------------------------------------------------------------------------------
 
 
 def test_a_finished_search_is_summed_up(script, archive, monkeypatch, capsys):
