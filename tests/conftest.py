@@ -163,7 +163,7 @@ class _Written:
 
     def _end(self, proposal: Any, failing: dict[int, str]) -> None:
         from xnas_ray.messages import Failure, FailureKind, Outcome, TrialStatus
-        from xnas_ray.service.host import Told
+        from xnas_ray.service.proposals import Told
         from xnas_ray.store.rows import curve_rows, trial_row
 
         self.at += 1

@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from xnas_ray import client as clients
-from xnas_ray.client import Client, SearchHandle, refuse_held, run_local, store_root
+from xnas_ray.client import Client, refuse_held, run_local, store_root
 from xnas_ray.errors import SearchNotFoundError, ServiceError, SpecError, StoreLockedError, UnknownNameError
+from xnas_ray.search_handle import SearchHandle
 from xnas_ray.spec import SearchSpec
 from xnas_ray.store import StoreWriter
 

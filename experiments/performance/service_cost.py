@@ -28,7 +28,8 @@ from xnas_ray.messages import Candidate
 if TYPE_CHECKING:
     import pandas as pd
 
-    from xnas_ray.client import Client, SearchHandle
+    from xnas_ray.client import Client
+    from xnas_ray.search_handle import SearchHandle
 
 TARGET = 1.03
 WORKERS = 2

@@ -18,7 +18,7 @@ from xnas_ray.scheduler import Scheduler
 from xnas_ray.service.books import Book
 from xnas_ray.service.commits import Commits
 from xnas_ray.service.engine import Engine
-from xnas_ray.service.host import Proposal, Told
+from xnas_ray.service.proposals import Proposal, Told
 from xnas_ray.service.reports import Assignment, TrialResult
 from xnas_ray.spec import SearchSpec
 from xnas_ray.store.ids import new_search_id

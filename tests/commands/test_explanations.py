@@ -115,7 +115,7 @@ def test_drawings_are_written(xnas, store, tmp_path):
 def test_other_parts_of_the_model_are_mentioned(xnas, store, monkeypatch):
     root, finished, _ = store
     table = Client(root).handle(finished).explanations("motifs")
-    monkeypatch.setattr("xnas_ray.client.SearchHandle.explanations", lambda *_: table.assign(wl_share=0.6))
+    monkeypatch.setattr("xnas_ray.search_handle.SearchHandle.explanations", lambda *_: table.assign(wl_share=0.6))
     assert "they explain 60% of what the model predicts" in xnas("explain", finished, "--root", root).out
 
 
@@ -123,7 +123,7 @@ def test_cells_are_named_when_there_are_several(xnas, store, monkeypatch):
     root, finished, _ = store
     table = Client(root).handle(finished).explanations("motifs")
     table["cell"] = ["normal" if i % 2 else "reduction" for i in range(len(table))]
-    monkeypatch.setattr("xnas_ray.client.SearchHandle.explanations", lambda *_: table)
+    monkeypatch.setattr("xnas_ray.search_handle.SearchHandle.explanations", lambda *_: table)
     assert "  cell  " in xnas("explain", finished, "--root", root).out
 
 
@@ -229,7 +229,7 @@ def test_controllers_that_give_none(xnas, archive, fake_head, which):
 def test_too_few_outcomes(xnas, store, monkeypatch):
     root, finished, _ = store
     empty = Client(root).handle(finished).explanations("motifs")[:0]
-    monkeypatch.setattr("xnas_ray.client.SearchHandle.explanations", lambda *_: empty)
+    monkeypatch.setattr("xnas_ray.search_handle.SearchHandle.explanations", lambda *_: empty)
     printed = xnas("explain", finished, "--root", root)
     assert printed.code == 2 and "no part that varies is in enough" in printed.err
 

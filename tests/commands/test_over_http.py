@@ -93,7 +93,7 @@ def test_orders_go_to_the_service(both, archive, fake_head, tmp_path) -> None:
 def test_finalists_are_trained_by_the_service(both, archive, fake_head, monkeypatch) -> None:
     import pandas as pd
 
-    from xnas_ray.client import SearchHandle
+    from xnas_ray.search_handle import SearchHandle
 
     columns = {"trial": [4], "architecture": ["four"], "seeds": [3], "failed": [0], "test_accuracy": [90.0]}
     searched = {"searched_val_accuracy": [91.0], "searched_params": [5.0], "test_accuracy_std": [1.0]}

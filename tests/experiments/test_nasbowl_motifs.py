@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,28 +12,23 @@ FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "reproduce" / "na
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    known = set(sys.modules)
-    yield importlib.import_module("motif_validation")
-    for name in set(sys.modules) - known:
-        if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(FOLDER)):
-            del sys.modules[name]
+def validation(script):
+    return script("motif_validation")
 
 
-def test_the_whole_effect_keeps_its_promise_more_often(script, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(script, "VALIDATION", 400)
-    script.main(["--tables", "digits", "--repetitions", "2", "--out", str(tmp_path / "figures.parquet")])
+def test_the_whole_effect_keeps_its_promise_more_often(validation, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(validation, "VALIDATION", 400)
+    validation.main(["--tables", "digits", "--repetitions", "2", "--out", str(tmp_path / "figures.parquet")])
     frame = pd.read_parquet(tmp_path / "figures.parquet")
     assert len(frame) == 2 * 2 * 2 * 2 and frame["motifs"].min() > 10
     means = frame.groupby("by")[["kept", "rank"]].mean()
     assert (means.loc["whole"] > means.loc["ag"]).all() and means.loc["whole", "kept"] > 0.7
-    assert np.isfinite(frame[list(script.MEASURES)]).all().all()
+    assert np.isfinite(frame[list(validation.MEASURES)]).all().all()
     assert capsys.readouterr().out.count("subtree") == 4
 
 
-def test_tables_that_are_not_there_are_left_out(script, monkeypatch, capsys):
+def test_tables_that_are_not_there_are_left_out(validation, monkeypatch, capsys):
     monkeypatch.delenv("XNAS_DATA", raising=False)
     with pytest.raises(SystemExit, match="no table is there"):
-        script.main(["--tables", "cifar10"])
+        validation.main(["--tables", "cifar10"])
     assert "cifar10 is left out" in capsys.readouterr().err

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -22,19 +19,6 @@ from xnas_ray.spaces.wrapped import RestrictedSpace
 from xnas_ray.testing.space_case import SpaceTestCase
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "reproduce" / "nasbowl"
-SCRIPTS = ("tables", "random_graphs", "models", "regression", "curves", "optuna_tpe")
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-
-    def load(name: str) -> ModuleType:
-        return importlib.import_module(name)
-
-    yield load
-    for name in SCRIPTS:
-        sys.modules.pop(name, None)
 
 
 # ---- tables ---------------------------------------------------------------------------------------------------------

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
-import pytest
 
 from xnas_ray.spaces.nasbench201 import NASBench201
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "reproduce" / "nasbowl"
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-
-    def load(name: str) -> ModuleType:
-        return importlib.import_module(name)
-
-    yield load
-    for name in ("tables", "search", "speed"):
-        sys.modules.pop(name, None)
 
 
 def test_regrets_of_variants_never_rise_and_are_shown(script, capsys, tmp_path):

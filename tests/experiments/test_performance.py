@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -20,16 +18,6 @@ from xnas_ray.store.reader import list_searches
 from xnas_ray.tasks.loading import load_task
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "performance"
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-
-    def load(name: str) -> ModuleType:
-        return importlib.import_module(name)
-
-    return load
 
 
 def test_busy_share(script):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -17,19 +14,6 @@ from pymoo.indicators.hv import HV
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 FOLDER = EXPERIMENTS / "reproduce" / "xnas"
 TABLE = EXPERIMENTS / "digits" / "nasbench201_digits.parquet"
-SCRIPTS = ("accuracy_and_flops", "peers", "barrier", "claim", "found")
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-
-    def load(name: str) -> ModuleType:
-        return importlib.import_module(name)
-
-    yield load
-    for name in SCRIPTS:
-        sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="module")

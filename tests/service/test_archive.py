@@ -94,10 +94,11 @@ def test_living_writer(tmp_path):
     assert archives.living_writer(tmp_path) == ""
 
 
-def test_reading_the_archive_needs_no_torch():
+@pytest.mark.parametrize(("module", "absent"), [("archive", "torch ray"), ("head", "torch")])
+def test_neither_archive_nor_head_need_torch(module, absent):
     import subprocess
     import sys
 
-    code = "import sys, xnas_ray.service.archive; assert 'torch' not in sys.modules and 'ray' not in sys.modules"
+    code = f"import sys, xnas_ray.service.{module}; assert not set({absent.split()!r}) & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -16,7 +16,7 @@ from xnas_ray.errors import StoreError
 from xnas_ray.messages import Candidate, Failure, FailureKind, SearchState, TrialStatus, WriteTerminal
 from xnas_ray.pareto import non_dominated
 from xnas_ray.service.books import Book, LiveTrial
-from xnas_ray.service.host import Proposal
+from xnas_ray.service.proposals import Proposal
 from xnas_ray.service.reports import TrialResult
 from xnas_ray.spec import SearchSpec
 from xnas_ray.store.columns import check_row

@@ -11,7 +11,8 @@ import pytest
 from xnas_ray.errors import SearchNotFoundError, XnasError
 from xnas_ray.messages import Outcome, TrialStatus
 from xnas_ray.service.archive import stored_card
-from xnas_ray.service.host import ControllerHost, Proposal, Told
+from xnas_ray.service.host import ControllerHost
+from xnas_ray.service.proposals import Proposal, Told
 from xnas_ray.service.resolve import open_search, resolve
 from xnas_ray.spec import SearchSpec
 from xnas_ray.tasks.bundle import bundle_task

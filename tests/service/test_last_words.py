@@ -22,9 +22,9 @@ from xnas_ray.scheduler import Scheduler, SchedulerConfig
 from xnas_ray.service.books import Book
 from xnas_ray.service.commits import Commits
 from xnas_ray.service.engine import Engine
-from xnas_ray.service.host import Proposal
 from xnas_ray.service.hosts import MAX_LOSSES_IN_A_ROW, Hosts
 from xnas_ray.service.last_words import LastWords
+from xnas_ray.service.proposals import Proposal
 from xnas_ray.service.reports import Assignment, TrialResult
 from xnas_ray.service.status import live_status
 from xnas_ray.spec import SearchSpec

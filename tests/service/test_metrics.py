@@ -22,8 +22,8 @@ from xnas_ray.scheduler.views import WorkerView
 from xnas_ray.service.books import Book
 from xnas_ray.service.engine import Engine
 from xnas_ray.service.happened import Happened
-from xnas_ray.service.host import Proposal
 from xnas_ray.service.metrics import METRICS, Monitor, Point, search_label, search_points, service_points
+from xnas_ray.service.proposals import Proposal
 from xnas_ray.service.reports import Assignment, TrialResult
 from xnas_ray.spec import SearchSpec
 from xnas_ray.store.ids import new_search_id

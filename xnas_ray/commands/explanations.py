@@ -18,8 +18,8 @@ from xnas_ray.objectives.names import OBJECTIVE_NAMES
 if TYPE_CHECKING:
     import pandas as pd
 
-    from xnas_ray.client import SearchHandle
     from xnas_ray.explain.motifs import Motif
+    from xnas_ray.search_handle import SearchHandle
 
 MOTIFS = "motifs"
 SURROGATE = "surrogate"

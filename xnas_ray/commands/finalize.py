@@ -17,7 +17,8 @@ from xnas_ray.errors import SpecError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from xnas_ray.client import Client, SearchHandle, Status
+    from xnas_ray.client import Client
+    from xnas_ray.search_handle import SearchHandle, Status
     from xnas_ray.spec import SearchSpec
 
 SUMMARY = "finalists.csv"

@@ -13,7 +13,7 @@ from xnas_ray.commands.options import AsJson, Root, SearchId
 from xnas_ray.commands.searches import handle_of
 
 if TYPE_CHECKING:
-    from xnas_ray.client import SearchHandle
+    from xnas_ray.search_handle import SearchHandle
     from xnas_ray.service.log_lines import Line
     from xnas_ray.service.store_access import NewLines
 

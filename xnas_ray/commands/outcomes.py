@@ -28,7 +28,7 @@ from xnas_ray.errors import StoreError, UnknownNameError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from xnas_ray.client import SearchHandle
+    from xnas_ray.search_handle import SearchHandle
 
 FORMATS = ("table", "csv", "json", "parquet")
 MAX_CELL = 100

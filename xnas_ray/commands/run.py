@@ -16,7 +16,7 @@ from xnas_ray.commands.options import FINISHED, PAUSED, Root, spec_source
 from xnas_ray.errors import SearchNotFoundError, SpecError, TransitionError, XnasError
 
 if TYPE_CHECKING:
-    from xnas_ray.client import SearchHandle, Status
+    from xnas_ray.search_handle import SearchHandle, Status
     from xnas_ray.spec import SearchSpec
 
 INTERRUPTED = 130
@@ -74,6 +74,7 @@ def run(
     write checkpoints and `xnas run --resume` goes on; a second one stops at once. On a cluster use `xnas submit`.
     """
     from xnas_ray import client as clients
+    from xnas_ray.search_handle import SearchHandle
 
     store = clients.store_root(root)[0].absolute()
     search_id = resumable(store, target, overrides) if resume else None
@@ -93,7 +94,7 @@ def run(
         if search_id is None:
             handle = client.submit(spec)
         else:
-            handle = clients.SearchHandle(client, search_id)
+            handle = SearchHandle(client, search_id)
             _go_on(handle, spec, overrides)
         status = _follow(handle, interval, signals)
         if status is None:

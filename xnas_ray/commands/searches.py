@@ -13,7 +13,8 @@ from xnas_ray.commands.options import FINISHED, PAUSED, AsJson, Root, SearchId, 
 from xnas_ray.errors import UnknownNameError
 
 if TYPE_CHECKING:
-    from xnas_ray.client import Client, SearchHandle
+    from xnas_ray.client import Client
+    from xnas_ray.search_handle import SearchHandle
 
 
 def client_of(root: Path | None) -> Client:

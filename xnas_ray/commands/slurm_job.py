@@ -35,8 +35,9 @@ from xnas_ray.commands.options import FINISHED, PAUSED
 from xnas_ray.errors import ServiceError, XnasError
 
 if TYPE_CHECKING:
-    from xnas_ray.client import Client, SearchHandle
+    from xnas_ray.client import Client
     from xnas_ray.commands.slurm_follow import Follower
+    from xnas_ray.search_handle import SearchHandle
     from xnas_ray.service.settings import HeadSettings
 
 OK, NOT_FINISHED, FAILED = 0, 1, 2
@@ -146,9 +147,9 @@ def _is_registered(root: Path) -> bool:
 
 
 def _search(given: argparse.Namespace) -> int:
-    from xnas_ray.client import SearchHandle
     from xnas_ray.commands.run import conclude
     from xnas_ray.commands.view import follow
+    from xnas_ray.search_handle import SearchHandle
     from xnas_ray.service.archive import stored_state
 
     stop = Stop()
@@ -183,8 +184,8 @@ def submitted(root: Path, key: str) -> str | None:
 
 def _start(client: Client, given: argparse.Namespace) -> SearchHandle:
     """Queue the search as it was when the job was submitted: the task's bundle is in the store since then."""
-    from xnas_ray.client import SearchHandle
     from xnas_ray.messages import PROTOCOL_VERSION
+    from xnas_ray.search_handle import SearchHandle
     from xnas_ray.service.connection import SUBMIT_TIMEOUT_S
 
     arguments = (PROTOCOL_VERSION, json.loads(given.spec), given.task_hash, given.key)

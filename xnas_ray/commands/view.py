@@ -11,7 +11,7 @@ from xnas_ray.commands.console import MAX_WIDTH, clean, console, duration, is_te
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from xnas_ray.client import SearchHandle, Status
+    from xnas_ray.search_handle import SearchHandle, Status
 
 LIVE_INTERVAL_S = 1.0
 PLAIN_INTERVAL_S = 30.0

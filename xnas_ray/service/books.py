@@ -22,7 +22,7 @@ from xnas_ray.messages import (
 )
 from xnas_ray.pareto import dominates
 from xnas_ray.service.archive import RECENT
-from xnas_ray.service.host import Proposal
+from xnas_ray.service.proposals import Proposal
 from xnas_ray.service.ranking import DominatedVolume, satisfies_all, signed_objectives
 from xnas_ray.service.reports import WEIGHTS_FILE, TrialResult
 from xnas_ray.spec import SearchSpec

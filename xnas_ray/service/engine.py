@@ -15,7 +15,7 @@ from xnas_ray.errors import SearchNotFoundError, StoreError
 from xnas_ray.scheduler import Scheduler
 from xnas_ray.service.books import Book, LiveTrial
 from xnas_ray.service.happened import Happened
-from xnas_ray.service.host import Proposal, Told
+from xnas_ray.service.proposals import Proposal, Told
 from xnas_ray.service.reports import Assignment, EpochReport, Report, TrialResult
 from xnas_ray.store.layout import attempt_folder
 from xnas_ray.store.reuse import ReuseIndex

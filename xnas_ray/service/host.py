@@ -2,68 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from xnas_ray.controllers.base import Controller
 from xnas_ray.errors import SearchNotFoundError
-from xnas_ray.messages import Candidate, Outcome
+from xnas_ray.messages import Candidate
 from xnas_ray.randomness import canonical_json, training_seed
+from xnas_ray.service.proposals import Proposal, Told
 from xnas_ray.service.resolve import Search, open_search, resolve
 from xnas_ray.spec import SearchSpec
 from xnas_ray.store.replay import replay
 from xnas_ray.store.rows import NEVER_TOLD, Position
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """A candidate with all that the store and the workers must know of it.
-
-    Attributes:
-        candidate: what the controller proposed.
-        key: its architecture's key.
-        architecture: its architecture as the space writes it.
-        recipe: canonical JSON of the whole recipe, the search's settings and the candidate's own.
-        train_seed: seed of its training.
-        flops: multiply-accumulates of one sample.
-        params: trainable parameters.
-        told_through: (epoch, seq) of the last outcome that the controller had been told.
-        ask_s: seconds of CPU time that the proposal took.
-    """
-
-    candidate: Candidate
-    key: str
-    architecture: str
-    recipe: str
-    train_seed: int
-    flops: int
-    params: int
-    told_through: Position
-    ask_s: float
-
-    def note(self) -> str:
-        """JSON text of all but the candidate and what it had been told: kept in the asked row, for a restart."""
-        names = ("key", "architecture", "recipe", "train_seed", "flops", "params")
-        return json.dumps({name: getattr(self, name) for name in names})
-
-    @classmethod
-    def from_note(cls, candidate: Candidate, told_through: Position, note: str) -> Proposal:
-        """The proposal of an asked row."""
-        return cls(candidate=candidate, told_through=told_through, ask_s=0.0, **json.loads(note))
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """An outcome and its place in the store's order."""
-
-    seq: Position
-    outcome: Outcome
 
 
 class OpenSearch:
@@ -136,10 +89,6 @@ class ControllerHost:
     def __repr__(self) -> str:
         """What Ray's dashboard shows."""
         return f"controllers of {self.root}"
-
-    def pid(self) -> int:
-        """The process id."""
-        return os.getpid()
 
     def resolve(self, spec: Mapping[str, Any], task_hash: str) -> dict[str, Any]:
         """The card of a complete, checked search (see ``resolve.resolve``)."""

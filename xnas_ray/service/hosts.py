@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from xnas_ray.errors import ControllerError, SearchNotFoundError
 from xnas_ray.messages import ControllerFailed, ControllerLost, ControllerReady, Event
-from xnas_ray.service.host import Proposal, Told
+from xnas_ray.service.proposals import Proposal, Told
 from xnas_ray.service.remote import DIED, ActorHost, HostLauncher, remote_cause
 from xnas_ray.store.rows import NEVER_TOLD, Position
 

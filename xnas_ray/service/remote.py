@@ -25,9 +25,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from xnas_ray.errors import XnasError
 from xnas_ray.messages import Attempt
-from xnas_ray.service.host import ControllerHost, Proposal, Told
 from xnas_ray.service.log_files import LogFiles
 from xnas_ray.service.logs import about, log_json_lines
+from xnas_ray.service.proposals import Proposal, Told
 from xnas_ray.service.reports import HEAD_SILENCE_S, RETRY_S, Assignment, Report
 
 NAMESPACE = "xnas"
@@ -71,29 +71,47 @@ def this_node() -> NodeAffinitySchedulingStrategy:
 # ---- controller hosts -----------------------------------------------------------------------------------------------
 
 
-class HostActor(ControllerHost):
-    """Ray's side of a ``ControllerHost``."""
+class HostActor:
+    """Ray's side of a ``ControllerHost``, which is imported where it works: it brings torch, and the head has none."""
 
     def __init__(self, root: str, slot: int) -> None:
         """The host of a slot."""
+        from xnas_ray.service.host import ControllerHost
+
         log_json_lines()
         LogFiles(Path(root), f"host-{slot}").start()
-        super().__init__(root)
+        self._host = ControllerHost(root)
+
+    def __repr__(self) -> str:
+        """What Ray's dashboard shows."""
+        return repr(self._host)
+
+    def pid(self) -> int:
+        """The process id."""
+        return os.getpid()
+
+    def resolve(self, spec: Mapping[str, Any], task_hash: str) -> dict[str, Any]:
+        """See ``ControllerHost.resolve``."""
+        return self._host.resolve(spec, task_hash)
 
     def open(self, search_id: str, card: Mapping[str, Any]) -> tuple[int, int]:
         """See ``ControllerHost.open``."""
         with about(search=search_id):
-            return super().open(search_id, card)
+            return self._host.open(search_id, card)
 
     def step(self, search_id: str, tells: Sequence[Told], proposals: int) -> list[Proposal | None]:
         """See ``ControllerHost.step``."""
         with about(search=search_id):
-            return super().step(search_id, tells, proposals)
+            return self._host.step(search_id, tells, proposals)
 
     def explain(self, search_id: str) -> dict[str, Any]:
         """See ``ControllerHost.explain``."""
         with about(search=search_id):
-            return super().explain(search_id)
+            return self._host.explain(search_id)
+
+    def close(self, search_id: str) -> None:
+        """See ``ControllerHost.close``."""
+        self._host.close(search_id)
 
 
 class ActorHost:

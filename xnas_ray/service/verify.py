@@ -8,7 +8,8 @@ from typing import Any
 
 from xnas_ray.messages import Candidate
 from xnas_ray.service.archive import stored_card
-from xnas_ray.service.host import OpenSearch, Told
+from xnas_ray.service.host import OpenSearch
+from xnas_ray.service.proposals import Told
 from xnas_ray.service.resolve import open_search
 from xnas_ray.store.replay import replay
 
