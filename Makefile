@@ -12,8 +12,10 @@ demo: $(STAMP)
 	@echo "The results, read by DuckDB:"
 	$(BIN)/python -m xnas_ray.commands.duckdb_peek results
 
+# What computes runs two at a time; what starts Ray, scripts and browsers has the machine for itself.
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "not alone" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m alone
 
 test-gpu: $(STAMP)
 	$(BIN)/python -m pytest -m gpu -rs

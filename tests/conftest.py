@@ -20,16 +20,17 @@ hypothesis_settings.load_profile("xnas")
 TASKS = Path(__file__).parent / "system" / "tasks"
 
 
+BUSY = ("system", "slurm", "integrations")
+"""Folders whose tests bring up whole clusters and scripts: nothing else should run beside them."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With ``pytest -n``: one process has the shared Ray; elsewhere a file stays together, system tests apart."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
+    """Mark what wants the machine for itself; with ``pytest -n`` the tests of a file stay in one process."""
+    here = Path(__file__).parent
     for item in items:
-        if "ray_cluster" in getattr(item, "fixturenames", ()):
-            group = "ray"
-        else:
-            group = item.nodeid if item.get_closest_marker("slow") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+        folder = item.path.relative_to(here).parts[0]
+        if folder in BUSY or "ray_cluster" in getattr(item, "fixturenames", ()) or item.get_closest_marker("slow"):
+            item.add_marker("alone")
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -222,15 +223,16 @@ def test_one_objective_has_no_front_and_one_search_alone_no_trial(page, archive,
 @pytest.mark.timeout(900)
 def test_a_search_that_was_trained(page, tmp_path):
     """Sixty networks, trained on the digits for an epoch each, with both objectives."""
-    from xnas_ray.client import local_client
-
-    spec = {"task": "digits", "controller": "nsga2", "objectives": ["val_accuracy", "introspectability"], "seed": 3}
-    path = tmp_path / "report.html"
-    with local_client(tmp_path / "store", workers=2) as client:
-        search = client.submit(spec, trials=60, fidelity=1, resources__workers=2)
-        ended = search.wait(800)
-        client.report([search.id], path)
-    assert ended is not None and ended["counts"]["completed"] == 60 and path.stat().st_size < MAX_BYTES
+    spec, path, store = tmp_path / "spec.toml", tmp_path / "report.html", tmp_path / "store"
+    spec.write_text(
+        'task = "digits"\ncontroller = "nsga2"\nobjectives = ["val_accuracy", "introspectability"]\nseed = 3\n'
+        "fidelity = 1\nbudget = { trials = 60 }\nresources = { workers = 2 }\n"
+    )
+    for words in (["run", spec], ["report", "latest", "--out", path]):  # Ray in this process is the other tests' own
+        command = [sys.executable, "-m", "xnas_ray", *map(str, words), "--root", str(store)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert len(load_trials(store)) == 60 and path.stat().st_size < MAX_BYTES
     opened(page, path)
     sections = set(page.ask("[...document.querySelectorAll('main section')].map((s) => s.id)"))
     assert {"front", "volume", "coordinates", "layers", "pairs", "workers"} <= sections
