@@ -12,7 +12,7 @@ import pytest
 from xnas_ray import client as clients
 from xnas_ray.client import Client, refuse_held, run_local, store_root
 from xnas_ray.errors import SearchNotFoundError, ServiceError, SpecError, StoreLockedError, UnknownNameError
-from xnas_ray.search_handle import SearchHandle
+from xnas_ray.search_handle import WAIT_SLICE_S, SearchHandle
 from xnas_ray.spec import SearchSpec
 from xnas_ray.store import StoreWriter
 
@@ -87,7 +87,7 @@ def test_wait_asks_again_until_the_end(archive, fake_head, live_status):
     handle = Client(archive.root).handle(archive.unfinished)
     assert handle.wait(60) is live_status
     assert [c[:2] for c in fake_head.calls] == [("wait", archive.unfinished)] * 3
-    assert all(0 < c[2] <= clients.WAIT_SLICE_S for c in fake_head.calls)
+    assert all(0 < c[2] <= WAIT_SLICE_S for c in fake_head.calls)
 
 
 def test_wait_gives_up(archive, fake_head):
