@@ -25,7 +25,7 @@ BUSY = ("system", "slurm", "integrations")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what wants the machine for itself; with ``pytest -n`` the tests of a file stay in one process."""
+    """Mark what wants the machine for itself (see the Makefile's ``test``)."""
     here = Path(__file__).parent
     for item in items:
         folder = item.path.relative_to(here).parts[0]

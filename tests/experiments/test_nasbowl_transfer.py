@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -19,11 +17,8 @@ SOURCE = Source("s", ((0,), (1,), (2,), (3,)), tuple({NAME: value} for value in 
 
 
 @pytest.fixture
-def transfer(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield importlib.import_module("transfer")
-    for name in ("transfer", "tables"):
-        sys.modules.pop(name, None)
+def transfer(script) -> ModuleType:
+    return script("transfer")
 
 
 def values(source: Source) -> list[float]:

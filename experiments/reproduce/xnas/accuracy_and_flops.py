@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+from measures import ExactFront
 
 from xnas_ray.benchmarks.table import TabularTask
 from xnas_ray.messages import Genotype
-from xnas_ray.pareto import Front
 from xnas_ray.spaces.nasbench201 import NASBench201
 from xnas_ray.tasks.datasets import data_file
 
@@ -54,28 +54,17 @@ class AccuracyAndFlops:
         return self._signed(self.task.lookup(self.space.canonical(genotype)).metrics)
 
     @cached_property
-    def everything(self) -> np.ndarray:
-        """Points of all classes."""
-        return np.array([self.point(genotype) for genotype in self.space.enumerate()])
-
-    @cached_property
-    def exact(self) -> Front:
-        """The front of all classes; the reference is the worst of either objective."""
-        return self._front(self.everything)
+    def exact(self) -> ExactFront:
+        """The front of all classes."""
+        return ExactFront(np.array([self.point(genotype) for genotype in self.space.enumerate()]))
 
     def share(self, points: Sequence[Sequence[float]] | np.ndarray) -> float:
         """Share of the exact front's hypervolume that these points dominate."""
-        return self._front(points).hypervolume / self.exact.hypervolume
+        return self.exact.share(points)
 
     def share_of_frame(self, frame: Any) -> float:
         """The same of a simulated search."""
         return self.share(np.column_stack([frame[ACCURACY], -frame[FLOPS]]))
-
-    def _front(self, points: Sequence[Sequence[float]] | np.ndarray) -> Front:
-        front = Front(self.everything.min(axis=0).tolist())
-        for point in points:
-            front.add(point)
-        return front
 
     @staticmethod
     def _signed(metrics: Mapping[str, float]) -> tuple[float, float]:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pandas as pd
 from accuracy_and_flops import AccuracyAndFlops, load
+from measures import mean_interval
 from peers import pymoo_search
-from scipy import stats
 
 from xnas_ray.benchmarks.simulator import simulate
 
@@ -88,9 +88,7 @@ def differences(frame: pd.DataFrame) -> pd.DataFrame:
     rows = {}
     for name in shares.columns:
         paired = shares[name] - shares[BARRIER]
-        low, high = paired.mean(), paired.mean()
-        if paired.std() > 0:
-            low, high = stats.t.interval(0.95, len(paired) - 1, paired.mean(), paired.sem())
+        low, high = mean_interval(paired)
         rows[name] = {
             "mean": paired.mean(),
             "low": low,
@@ -102,7 +100,7 @@ def differences(frame: pd.DataFrame) -> pd.DataFrame:
 
 def report(frame: pd.DataFrame, table: AccuracyAndFlops) -> None:
     """A line a contender."""
-    print(f"exact front: {len(table.exact.points)} of {len(table.everything):,} classes, hypervolume share 1")
+    print(f"exact front: {len(table.exact.front.points)} of {len(table.exact.points):,} classes, hypervolume share 1")
     print(f"{frame['seed'].nunique()} seeds, {WORKERS} workers\n")
     print(f"{'':<27}{'hypervolume share':>20}{'to the barrier [95 %]':>30}{'makespan':>10}{'distinct':>10}")
     compared = differences(frame)

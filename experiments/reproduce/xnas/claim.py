@@ -20,11 +20,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from measures import ExactFront, mean_interval
 
 from xnas_ray.benchmarks.simulator import simulate
 from xnas_ray.benchmarks.table import TabularTask
-from xnas_ray.pareto import Front
 from xnas_ray.spaces.nasbench201 import NASBench201
 
 TABLE = Path(__file__).parents[2] / "digits" / "nasbench201_digits.parquet"
@@ -45,31 +44,18 @@ def load(path: Path = TABLE) -> TabularTask:
     )
 
 
-class Exact:
+class Exact(ExactFront):
     """What an exhaustive search would find.
 
     Attributes:
         best: the table's highest validation accuracy, percent.
-        front: of all classes; the reference is the worst of either objective.
     """
 
     def __init__(self, task: TabularTask) -> None:
         """Look everything up."""
         found = [task.lookup(genotype).metrics for genotype in task.space.enumerate()]
-        points = np.array([[one[ACCURACY], one[INTROSPECTABILITY]] for one in found])
-        self.best = float(points[:, 0].max())
-        self._reference = points.min(axis=0).tolist()
-        self.front = self._front(points)
-
-    def share(self, points: np.ndarray) -> float:
-        """Share of the exact front's hypervolume that these points dominate."""
-        return self._front(points).hypervolume / self.front.hypervolume
-
-    def _front(self, points: np.ndarray) -> Front:
-        front = Front(self._reference)
-        for point in points:
-            front.add(point)
-        return front
+        super().__init__(np.array([[one[ACCURACY], one[INTROSPECTABILITY]] for one in found]))
+        self.best = float(self.points[:, 0].max())
 
 
 def found_by(frame: pd.DataFrame, exact: Exact) -> dict[str, float]:
@@ -102,9 +88,7 @@ def compare(task: TabularTask, seeds: Sequence[int], trials: int, workers: int) 
 def interval(values: pd.Series) -> str:
     """Mean and ends of its 95 % interval by Student's t."""
     values = values.dropna()
-    low = high = values.mean()
-    if len(values) > 1 and values.std() > 0:
-        low, high = stats.t.interval(0.95, len(values) - 1, values.mean(), values.sem())
+    low, high = mean_interval(values)
     return f"{values.mean():.3f} [{low:.3f}, {high:.3f}]"
 
 
