@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -11,6 +12,8 @@ import torch
 from xnas_ray.benchmarks.simulator import simulate
 from xnas_ray.benchmarks.table import TabularTask
 from xnas_ray.messages import Candidate
+from xnas_ray.objectives.registry import create_objectives
+from xnas_ray.pareto import pareto_mask
 from xnas_ray.spaces.base import DataShape
 from xnas_ray.spaces.nasbench201 import NASBench201
 from xnas_ray.tasks.loading import load_task
@@ -43,7 +46,7 @@ def test_costs_and_accuracies_are_in_their_places(rows) -> None:
         cost = SPACE.cost(SPACE.parse(row["arch"]), shape)
         assert (row["flops"], row["params"]) == (cost.flops, cost.params)
         assert all(0 <= row[name] <= 100 for name in ACCURACIES)
-        assert row["duration_s"] > 0
+        assert row["duration_s"] > 0 and 0 <= row["introspectability"] <= 2
 
 
 def test_a_row_can_be_made_again(rows) -> None:
@@ -63,6 +66,15 @@ def test_a_row_can_be_made_again(rows) -> None:
     for epoch, record in enumerate(trained.curve, 1):
         for split in ("val", "test"):
             assert record[f"{split}_accuracy"] == pytest.approx(row[f"{split}_accuracy_{epoch}"], abs=1e-4)
+    (introspectability,) = create_objectives(("introspectability",))
+    assert introspectability.measure(trained) == pytest.approx(row["introspectability"], abs=1e-5)
+
+
+def test_the_front_of_accuracy_and_introspectability(rows) -> None:
+    """By its definition, pair by pair: no other class is at least as good in both and better in one."""
+    points = np.array([[row["val_accuracy_3"], row["introspectability"]] for row in rows], dtype=np.float64)
+    front = {tuple(p) for p in points if not ((points >= p).all(axis=1) & (points > p).any(axis=1)).any()}
+    assert front == {tuple(p) for p in points[pareto_mask(points)]} and len(front) == 13
 
 
 def test_a_search_on_it_beats_chance() -> None:
