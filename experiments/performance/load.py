@@ -7,8 +7,9 @@ lets 20 clients queue their searches as fast as they can while another one lists
 - fair order: of searches of one priority none starts before one that was submitted earlier;
 - fair share: searches that run side by side get on equally fast. As all are of one size, the time from a search's first
   transition to its last is compared, by Jain's index (1: all equal; 1/n: one had everything);
-- ``xnas list``'s question to the store takes less than 200 ms, at the 99th percentile, in a store at rest. Listings
-  during the rush are shown too.
+- ``xnas list``'s question to the store takes less than 200 ms, at the 99th percentile, in a store at rest, asked by a
+  process that does nothing else. Listings during the rush are shown too; they are made in the process of the clients,
+  and waited for while Python goes through everything that Ray has brought there.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,6 +140,13 @@ def listings(root: Path, count: int) -> list[float]:
     return found
 
 
+def listings_alone(root: Path, count: int) -> list[float]:
+    """``listings`` in a fresh process, which has imported everything that a listing needs."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(listings, root, 1).result()
+        return pool.submit(listings, root, count).result()
+
+
 def order(histories: list[list[tuple[str, float]]]) -> dict[str, float]:
     """How fair a queue was to searches of one size and priority.
 
@@ -231,7 +240,7 @@ def main(given: list[str] | None = None) -> int:
             found = rush(client, task, arguments.clients, arguments.searches, arguments.trials)
             took_s = time.perf_counter() - started_s
         fairness = order(histories(root, set(found.ids)))
-        return 0 if report(found, fairness, listings(root, arguments.listings), took_s) else 1
+        return 0 if report(found, fairness, listings_alone(root, arguments.listings), took_s) else 1
 
 
 if __name__ == "__main__":

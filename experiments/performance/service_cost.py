@@ -6,6 +6,11 @@ disk before anything counts), and a bare loop hands the very same trainings to t
 one as soon as one has ended, and writes nothing. The target is the median over the pairs of their ratio of wall times:
 at most 1.03. CPU seconds of all processes stand beside; the trainings' results must agree to the last bit.
 
+The two sides do the same arithmetic, so what the same trainings take in CPU seconds of the two workers tells how fast
+the machine was meanwhile: on a virtual one that changes by half within minutes. The wall time for each of these CPU
+seconds is shown too. It is free of that, and has in it what a service can cost: workers that wait, and processes that
+take the cores from them.
+
 The wall time of a search begins with its submission and ends when the client knows of its end. What lies between the
 first training's start and the last one's end is shown too: the difference is paid once a search.
 """
@@ -13,6 +18,7 @@ first training's start and the last one's end is shown too: the difference is pa
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -21,6 +27,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from measuring import TreeCpu
 
 from xnas_ray.messages import Candidate
@@ -62,13 +69,20 @@ class Turn:
         wall_s: seconds that somebody waited for it.
         busy_s: seconds from the first training's start to the last one's end.
         cpu_s: CPU seconds of every process.
+        workers_s: CPU seconds of the two workers.
         values: what came out, by trial number.
     """
 
     wall_s: float
     busy_s: float
     cpu_s: float
+    workers_s: float
     values: dict[int, float]
+
+    @property
+    def pace(self) -> float:
+        """Wall seconds for a CPU second of the workers: one half is the ideal of two."""
+        return self.wall_s / self.workers_s
 
 
 # ---- the service -----------------------------------------------------------------------------------------------------
@@ -118,14 +132,15 @@ def trainings(rows: pd.DataFrame) -> list[Training]:
 
 def served(client: Client, trials: int, epochs: int) -> tuple[Turn, pd.DataFrame]:
     """One turn of the service."""
+    workers = processes_of(workers_of(client.root))
     with TreeCpu() as cpu:
-        began_at = time.time()
+        before_s, began_at = cpu_of(workers), time.time()
         handle = search(client, trials, epochs)
-        ended_at = time.time()
+        workers_s, ended_at = cpu_of(workers) - before_s, time.time()
     rows = handle.results()
     busy_s = (rows["finished_at"].max() - rows["started_at"].min()).total_seconds()
     values = {one.trial: one.value for one in trainings(rows)}
-    return Turn(ended_at - began_at, busy_s, cpu.between(began_at, ended_at), values), rows
+    return Turn(ended_at - began_at, busy_s, cpu.between(began_at, ended_at), workers_s, values), rows
 
 
 # ---- the bare loop ---------------------------------------------------------------------------------------------------
@@ -152,6 +167,18 @@ def workers_of(root: Path) -> list[Any]:
     return [ray.get_actor(name, namespace=NAMESPACE) for name in sorted(names) if name.startswith(prefix)]
 
 
+def processes_of(workers: list[Any]) -> list[psutil.Process]:
+    """Their processes."""
+    import ray
+
+    return [psutil.Process(ray.get(worker.__ray_call__.remote(lambda self: os.getpid()))) for worker in workers]
+
+
+def cpu_of(processes: list[psutil.Process]) -> float:
+    """CPU seconds that they have used."""
+    return float(sum(sum(process.cpu_times()[:2]) for process in processes))
+
+
 def bare(root: Path, search_id: str, work: list[Training], folder: Path) -> Turn:
     """One turn of the loop."""
     import ray
@@ -160,8 +187,9 @@ def bare(root: Path, search_id: str, work: list[Training], folder: Path) -> Turn
     assert len(free) == WORKERS, f"{len(free)} workers"
     values: dict[int, float] = {}
     todo, running = list(reversed(work)), {}
+    workers = processes_of(free)
     with TreeCpu() as cpu:
-        began_at = time.time()
+        before_s, began_at = cpu_of(workers), time.time()
         while todo or running:
             while todo and free:
                 worker, training = free.pop(), todo.pop()
@@ -171,8 +199,9 @@ def bare(root: Path, search_id: str, work: list[Training], folder: Path) -> Turn
             worker, trial = running.pop(done[0])
             values[trial] = ray.get(done[0])
             free.append(worker)
-        ended_at = time.time()
-    return Turn(ended_at - began_at, ended_at - began_at, cpu.between(began_at, ended_at), values)
+        workers_s, ended_at = cpu_of(workers) - before_s, time.time()
+    took_s = ended_at - began_at
+    return Turn(took_s, took_s, cpu.between(began_at, ended_at), workers_s, values)
 
 
 # ---- the whole -------------------------------------------------------------------------------------------------------
@@ -214,10 +243,15 @@ def report(found: list[tuple[Turn, Turn]], trials: int, target: float = TARGET) 
 
     wall = ratio("wall_s", "wall_s")
     print(f"{trials} trainings of digits on {WORKERS} workers, {len(found)} pairs in turns, medians")
-    print(f"{'':<14}{'wall s':>9}{'CPU s':>9}")
-    print(f"{'the service':<14}{middle('wall_s', 0):>9.2f}{middle('cpu_s', 0):>9.2f}")
-    print(f"{'the bare loop':<14}{middle('wall_s', 1):>9.2f}{middle('cpu_s', 1):>9.2f}")
+    print(f"{'':<14}{'wall s':>9}{'CPU s':>9}{'workers':>9}{'wall s a CPU second of the workers':>36}")
+    for side, name in enumerate(("the service", "the bare loop")):
+        print(
+            f"{name:<14}{middle('wall_s', side):>9.2f}{middle('cpu_s', side):>9.2f}{middle('workers_s', side):>9.2f}"
+            f"{middle('pace', side):>36.4f}"
+        )
     print(f"CPU {ratio('cpu_s', 'cpu_s'):.3f} x; first start to last end {ratio('busy_s', 'wall_s'):.3f} x")
+    paces = [ours.pace / loop.pace for ours, loop in found]
+    print(f"wall for the same CPU seconds {median(paces):.3f} x: " + " ".join(f"{pace:.3f}" for pace in paces))
     print("each pair: " + " ".join(f"{ours.wall_s / loop.wall_s:.3f}" for ours, loop in found))
     print(f"wall {wall:.3f} x (target at most {target}): {'reached' if wall <= target else 'MISSED'}")
     return wall <= target

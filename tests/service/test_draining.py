@@ -6,14 +6,13 @@ import asyncio
 import math
 import socket
 import time
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from xnas_ray import messages as m
-from xnas_ray.service import head as head_module
+from xnas_ray.service import nodes as nodes_module
 from xnas_ray.service.draining import departures, drain_node, draining_nodes
 from xnas_ray.service.settings import HeadSettings
 
@@ -48,26 +47,24 @@ def test_a_node_that_nobody_has_is_not_drained(ray_cluster):
 def test_the_head_tells_the_scheduler_who_leaves(monkeypatch):
     """Two looks at the nodes: one comes, one drains with time, then without, then it is gone."""
     monkeypatch.setattr(
-        head_module.ray, "nodes", lambda: [{"NodeID": n, "Alive": True, "Resources": {"CPU": 4.0}} for n in world]
+        nodes_module.ray, "nodes", lambda: [{"NodeID": n, "Alive": True, "Resources": {"CPU": 4.0}} for n in world]
     )
-    monkeypatch.setattr(head_module, "draining_nodes", lambda: deadlines)
-    head = object.__new__(head_module.Head)
-    head.settings = HeadSettings(nodes_every_s=2.0)
-    head._nodes, head._leaving = set(), set()
-    head.fleet = SimpleNamespace(lost_nodes=set())
+    monkeypatch.setattr(nodes_module, "draining_nodes", lambda: deadlines)
     posted: list[m.Event] = []
-    head.engine = SimpleNamespace(post=lambda event: posted.append(event(0.0)))
+    lost: set[str] = set()
+    settings = HeadSettings(nodes_every_s=2.0, cpus_per_node=3.0)
+    nodes = nodes_module.Nodes(settings, lambda event: posted.append(event(0.0)), lost)
 
     def look() -> list[m.Event]:
         posted.clear()
-        asyncio.run(head._look_at_nodes())
+        asyncio.run(nodes.look())
         return list(posted)
 
     world, deadlines = ["a", "b"], {}
-    assert look() == [m.NodeJoined(0.0, "a", 4.0, 0.0), m.NodeJoined(0.0, "b", 4.0, 0.0)]
+    assert look() == [m.NodeJoined(0.0, "a", 3.0, 0.0), m.NodeJoined(0.0, "b", 3.0, 0.0)]
     deadlines = {"b": time.time() + 60}
     assert look() == look() == [m.NodeDraining(0.0, "b", False)]
     deadlines = {"b": time.time() + 12}
     assert look() == [m.NodeDraining(0.0, "b", True)]
     world, deadlines = ["a"], {}
-    assert look() == [m.NodeLeft(0.0, "b")] and head.fleet.lost_nodes == {"b"}
+    assert look() == [m.NodeLeft(0.0, "b")] and lost == {"b"}

@@ -123,6 +123,22 @@ def test_a_search_over_http_is_one_over_ray(shared_service, task, tmp_path) -> N
         assert errors[0] == errors[1]
 
 
+def test_whatever_is_asked_over_http_the_head_stays_without_torch(shared_service, task, tmp_path) -> None:
+    """It is what must survive everything: the libraries that networks need are loaded by processes beside it."""
+    far = far_client(shared_service.root, tmp_path)
+    handle = far.submit(spec(task))
+    assert handle.wait(200)["state"] == "finished"
+    far.report([handle.id], tmp_path / "report.html")
+    handle.export(0, tmp_path / "winner")
+    with pytest.raises(XnasError, match="motifs"):
+        handle.explanations("motifs")
+    assert handle.verify()["mismatch"] is None and handle.graphs(0)[1] and len(handle.explanations("told")) == 6
+    head = psutil.Process(read_endpoint(shared_service.root)["pid"])
+    loaded = {Path(one.path).name for one in head.memory_maps()}
+    assert any(name.startswith("libarrow") for name in loaded), "that this is the process, and its libraries are seen"
+    assert not {name for name in loaded if name.startswith("libtorch")}
+
+
 def test_steering_over_http(shared_service, tmp_path) -> None:
     steps = Path(__file__).parents[1] / "system" / "tasks" / "steps"
     far = far_client(shared_service.root, tmp_path)

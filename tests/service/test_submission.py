@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import ray
 
-from xnas_ray.service.head import NO_SPACE
+from xnas_ray.service.full_disk import NO_SPACE
 from xnas_ray.spec import SearchSpec
 from xnas_ray.store import StoreWriter
 from xnas_ray.store.reader import list_searches

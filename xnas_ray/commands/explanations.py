@@ -156,7 +156,7 @@ def say_why(handle: SearchHandle, number: int) -> None:
     from xnas_ray.explain.drawing import save_figure
     from xnas_ray.explain.motif_drawing import motif_figure, motif_info
     from xnas_ray.explain.motifs import best_motifs, worst_motifs
-    from xnas_ray.service.explanations import stored_explanations
+    from xnas_ray.service.archive import stored_explanations
 
     root = handle.client.root
     found = stored_explanations(root, handle.id, MOTIFS)

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xnas_ray.errors import SearchNotFoundError, StoreError
 from xnas_ray.messages import SearchState, TrialStatus
@@ -16,9 +16,12 @@ from xnas_ray.service.reports import WEIGHTS_FILE
 from xnas_ray.store.fence import current_writer
 from xnas_ray.store.layout import Layout
 from xnas_ray.store.parts import read_table
-from xnas_ray.store.reader import last_of, search_rows
+from xnas_ray.store.reader import last_of, load_explanations, search_rows
 from xnas_ray.store.replay import replay, search_state
 from xnas_ray.store.schema import METRIC_PREFIX
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RECENT = 10
 """Ended trials that a status shows."""
@@ -188,3 +191,11 @@ def _rows(root: Path | str, search_id: str) -> list[dict[str, Any]]:
     if rows is None:
         raise SearchNotFoundError(f"there is no search {search_id!r} in {root}.", field="search_id")
     return rows
+
+
+def stored_explanations(root: Path, search_id: str, kind: str) -> pd.DataFrame | None:
+    """The newest table of a kind, None if there is none."""
+    if kind not in Layout(root).explanation_kinds():
+        return None
+    table = load_explanations(root, kind, search_id)
+    return table if len(table) else None

@@ -9,19 +9,9 @@ from xnas_ray.errors import StoreError
 from xnas_ray.service.archive import stored_card, trial_records
 from xnas_ray.service.host import ControllerHost
 from xnas_ray.service.resolve import open_search
-from xnas_ray.store.layout import Layout
-from xnas_ray.store.reader import load_explanations
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def stored_explanations(root: Path, search_id: str, kind: str) -> pd.DataFrame | None:
-    """The newest table of a kind, None if there is none."""
-    if kind not in Layout(root).explanation_kinds():
-        return None
-    table = load_explanations(root, kind, search_id)
-    return table if len(table) else None
 
 
 def derived_explanations(root: Path, search_id: str) -> dict[str, pd.DataFrame]:

@@ -25,24 +25,24 @@ from xnas_ray.service.archive import stored_card, stored_state, stored_status, t
 from xnas_ray.service.books import Book
 from xnas_ray.service.bring_up import ENDPOINT
 from xnas_ray.service.commits import Commits
-from xnas_ray.service.draining import departures, draining_nodes
 from xnas_ray.service.engine import CANCEL_REQUESTED, Engine
 from xnas_ray.service.finalists import KIND, stored_test, weights_assignment
 from xnas_ray.service.fleet import Fleet
+from xnas_ray.service.full_disk import NO_SPACE, FullDisk
 from xnas_ray.service.hosts import Hosts
 from xnas_ray.service.http_server import HttpServer, last_http_port, serve_head
 from xnas_ray.service.last_words import LastWords
 from xnas_ray.service.log_files import LogFiles
 from xnas_ray.service.logs import log_json_lines
 from xnas_ray.service.metrics import Monitor
+from xnas_ray.service.nodes import Nodes
 from xnas_ray.service.remote import NAMESPACE, HostLauncher, WorkerLauncher, head_name
 from xnas_ray.service.reports import Assignment, Report
 from xnas_ray.service.settings import HeadSettings
 from xnas_ray.service.spool import Spool
 from xnas_ray.service.status import live_status
+from xnas_ray.service.submissions import Submissions
 from xnas_ray.service.trusted import write_private
-from xnas_ray.service.users import current_user
-from xnas_ray.store.ids import new_search_id
 from xnas_ray.store.layout import Layout
 from xnas_ray.store.reader import search_rows
 from xnas_ray.store.replay import replay, unfinished_searches
@@ -54,7 +54,6 @@ log = logging.getLogger(__name__)
 KEEP_AFTER_S = 1.0
 LOOK_TIMEOUT_S = 60.0
 
-NO_SPACE = "the store cannot be written"
 SPACE_RETRY_S = 2.0
 
 
@@ -80,10 +79,6 @@ class Head:
         self._announced = False
         self._broken: Exception | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._submitted: dict[str, asyncio.Future[str]] = {}
-        self._without_space: set[str] = set()
-        self._nodes: set[str] = set()
-        self._leaving: set[str] = set()
         self._http: HttpServer | None = None
         self._end: asyncio.Future[None] | None = None
         ray.get_runtime_context().current_actor.start.remote()
@@ -115,13 +110,14 @@ class Head:
         scheduler = Scheduler(self.settings.scheduler, self.writer.epoch)
         self.commits = Commits(
             self.writer,
-            on_full=self._store_full,
-            on_space=self._store_writable,
+            on_full=lambda message: self.full_disk.pause(message),
+            on_space=lambda: self.full_disk.go_on(),
             on_fenced=self._fenced,
             live=lambda: list(self.engine.books),
             interval_s=self.settings.commit_interval_s,
         )
         self.engine = Engine(scheduler, self.commits, ReuseIndex(self.root), discard=self._discard)
+        self.full_disk = FullDisk(self.engine)
         environment = dict(self.settings.environment)
         self.fleet = Fleet(
             WorkerLauncher(self.root, self.settings.worker, environment),
@@ -139,10 +135,12 @@ class Head:
         self.hosts.on_asked = lambda seconds: self.engine.happened.asks_s.add(seconds)
         self.engine.connect(self.fleet, self.hosts)
         self.engine.on_change = self._notify
+        self.submissions = Submissions(self.engine, self.hosts)
+        self.nodes = Nodes(self.settings, self.engine.post, self.fleet.lost_nodes)
         self.last_words = LastWords(self.engine, self.hosts)
         self.engine.on_finished = self.last_words.begin
         self.commits.start()
-        await self._look_at_nodes()
+        await self.nodes.look()
         self._restore()
         await self.fleet.adopt()
         self._http = serve_head(
@@ -164,8 +162,7 @@ class Head:
     def _restore(self) -> None:
         for search_id, rows in search_rows(self.layout, ["search_id", "idempotency_key"]).items():
             for key in filter(None, (row["idempotency_key"] for row in rows)):
-                self._submitted[key] = asyncio.get_running_loop().create_future()
-                self._submitted[key].set_result(search_id)
+                self.submissions.restore(key, search_id)
         for search_id in unfinished_searches(self.root):
             if self.settings.only is None or search_id in self.settings.only:
                 self._take_up(search_id)
@@ -219,42 +216,9 @@ class Head:
     async def _node_loop(self) -> None:
         while True:
             await asyncio.sleep(self.settings.nodes_every_s)
-            await asyncio.wait_for(self._look_at_nodes(), LOOK_TIMEOUT_S)  # Ray's answers have no limit of their own
+            await asyncio.wait_for(self.nodes.look(), LOOK_TIMEOUT_S)  # Ray's answers have no limit of their own
             if not self._announced:
                 self._announce()
-
-    async def _look_at_nodes(self) -> None:
-        loop = asyncio.get_running_loop()
-        nodes = await loop.run_in_executor(None, ray.nodes)
-        deadlines = await loop.run_in_executor(None, draining_nodes)
-        alive = {n["NodeID"]: n["Resources"] for n in nodes if n["Alive"]}
-        for node_id in sorted(self._nodes - set(alive)):
-            self.fleet.lost_nodes.add(node_id)
-            self.engine.post(partial(_event, m.NodeLeft, node_id))
-        for node_id in sorted(set(alive) - self._nodes):
-            cpus = _at_most(alive[node_id].get("CPU", 0.0), self.settings.cpus_per_node)
-            gpus = _at_most(alive[node_id].get("GPU", 0.0), self.settings.gpus_per_node)
-            self.engine.post(partial(_event, m.NodeJoined, node_id, cpus, gpus))
-        for node_id in sorted(set(deadlines) - self._leaving):
-            log.info("node %s leaves: its trials finish, or checkpoint and move", node_id)
-        checkpoint_s = self.settings.scheduler.kill_after_s + 2 * self.settings.nodes_every_s
-        for node_id, checkpoint in departures(deadlines, time.time(), checkpoint_s):
-            self.engine.post(partial(_event, m.NodeDraining, node_id, checkpoint))
-        self._nodes, self._leaving = set(alive), set(deadlines)
-
-    def _store_full(self, message: str) -> None:
-        """The disk is full: pause before anything is thrown away; what was measured waits in memory."""
-        for view in self.engine.scheduler.searches():
-            if view.state in (SearchState.RUNNING, SearchState.QUEUED):
-                reason = f"{NO_SPACE}: {message}"
-                self._without_space.add(view.search_id)
-                self.engine.post(partial(_event, m.PauseRequested, view.search_id, reason))
-
-    def _store_writable(self) -> None:
-        """There is space again: searches that were paused for the lack of it go on."""
-        for search_id in sorted(self._without_space):
-            self.engine.post(partial(_event, m.ResumeRequested, search_id))
-        self._without_space.clear()
 
     def _fenced(self, message: str) -> None:
         log.error("this service has lost its store and ends: %s", message)
@@ -323,42 +287,7 @@ class Head:
                 f"the service speaks protocol {PROTOCOL_VERSION}, the client {protocol}.",
                 fix="Install the same version of xnas-ray on both sides.",
             )
-        if not idempotency_key:
-            return await self._submit(spec, task_hash, None)
-        if idempotency_key not in self._submitted:
-            work = asyncio.ensure_future(self._submit(spec, task_hash, idempotency_key, search_id))
-            self._submitted[idempotency_key] = work
-            work.add_done_callback(partial(self._forget_refused, idempotency_key))
-        return await asyncio.shield(self._submitted[idempotency_key])  # who asks twice at once waits for one answer
-
-    def _forget_refused(self, idempotency_key: str, work: asyncio.Future[str]) -> None:
-        """What was refused may be corrected and submitted again with its key."""
-        if work.cancelled() or work.exception() is not None:
-            del self._submitted[idempotency_key]
-
-    async def _submit(
-        self, spec: Mapping[str, Any], task_hash: str, idempotency_key: str | None, search_id: str | None = None
-    ) -> str:
-        card = {**await self.hosts.resolve(spec, task_hash), "submitted_by": current_user()}
-        search_id = search_id or new_search_id(time.time())
-        book = Book(search_id, card)
-        durable = asyncio.Event()
-        columns = {
-            "summary": book.summary(),
-            "name": book.spec.name,
-            "task": card["task"],
-            "controller": book.spec.controller.name,
-            "spec": json.dumps(card),
-            "idempotency_key": idempotency_key,
-            "submitted_by": card["submitted_by"],
-        }
-        self.engine.log_search(search_id, SearchState.QUEUED, "", durable.set, **columns)
-        await durable.wait()
-        if book.spec.reuse == "completed":
-            self.engine.reuse.refresh()  # what has just ended is known to who asks for more of it
-        self.engine.books[search_id] = book  # nobody sees it before it is durable
-        self.engine.post(lambda now: m.SearchSubmitted(now, search_id, book.config()))
-        return search_id
+        return await self.submissions.submit(spec, task_hash, idempotency_key, search_id)
 
     async def status(self, search_id: str | None = None) -> list[dict[str, Any]]:
         """Live searches as they stand; one that has ended is read from the store."""
@@ -494,7 +423,8 @@ class Head:
         self.engine.silent = True
         for view in scheduler.searches():
             if view.state in (SearchState.RUNNING, SearchState.QUEUED):
-                self.engine.post(partial(_event, m.PauseRequested, view.search_id, "the service stops", True))
+                wish = partial(m.PauseRequested, search_id=view.search_id, reason="the service stops", at_once=True)
+                self.engine.post(wish)
         deadline_s = time.monotonic() + self.settings.scheduler.kill_after_s + 5
         while any(v.running for v in scheduler.searches()) and time.monotonic() < deadline_s:
             await asyncio.sleep(0.05)
@@ -521,10 +451,6 @@ def _take(root: Path, take_over: bool) -> StoreWriter:
             time.sleep(SPACE_RETRY_S)
 
 
-def _at_most(value: float, limit: float | None) -> float:
-    return value if limit is None else min(value, limit)
-
-
 async def _keep(job: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a loop of the head for ever: without its ticks or its looks at the nodes nothing would ever end."""
     while True:
@@ -535,12 +461,6 @@ async def _keep(job: Callable[[], Coroutine[Any, Any, None]]) -> None:
             await asyncio.sleep(KEEP_AFTER_S)
         else:
             return
-
-
-def _event(kind: Callable[..., m.Event], *fields: Any) -> m.Event:
-    """An event whose time, its first field, is given last."""
-    *known, now_s = fields
-    return kind(now_s, *known)
 
 
 def _version() -> str:

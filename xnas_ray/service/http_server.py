@@ -138,8 +138,12 @@ def serve_head(root: Path, handle: Any, *, host: str | None, port: int, wanted: 
         return None
 
 
-def run_apart(function: Callable[..., Any], *arguments: Any) -> Any:
+def run_apart(name: str, *arguments: Any) -> Any:
     """Call a function in another process of this node: what imports a task's code has no place in the head's.
+
+    Args:
+        name: see ``store_access.here``.
+        *arguments: of the function.
 
     Raises:
         XnasError: what it raised.
@@ -150,9 +154,10 @@ def run_apart(function: Callable[..., Any], *arguments: Any) -> Any:
 
     from xnas_ray.errors import ServiceError
     from xnas_ray.service.remote import DIED, remote_cause, this_node
+    from xnas_ray.service.store_access import here
 
-    task = ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=this_node())
-    reference = task.remote(*arguments)
+    options = {"name": name, "num_cpus": 0, "max_retries": 0, "scheduling_strategy": this_node()}
+    reference = ray.remote(here).options(**options).remote(name, *arguments)
     try:
         return ray.get(reference, timeout=APART_TIMEOUT_S)
     except RayTaskError as error:
@@ -162,5 +167,5 @@ def run_apart(function: Callable[..., Any], *arguments: Any) -> Any:
         raise
     except (GetTimeoutError, *DIED) as error:
         ray.cancel(reference, force=True)
-        what = f"{getattr(function, '__name__', 'a function')} died or took too long: {type(error).__name__}."
+        what = f"{name} died or took too long: {type(error).__name__}."
         raise ServiceError(what, fix="Ask again; the service's log says more.") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -95,9 +96,20 @@ class StoreAccess(Protocol):
         """Who works on the store now (see ``archive.living_writer``)."""
 
 
-def here(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in this process."""
-    return function(*arguments)
+Run = Callable[..., Any]
+"""Calls a function somewhere: its name as ``"module:function"``, then its arguments."""
+
+
+def here(name: str, *arguments: Any) -> Any:
+    """Call a function of this package by its name, in this process.
+
+    Args:
+        name: ``"module:function"``, the module within ``xnas_ray.service``. It is imported only now: whoever has the
+            function called in another process need not have what it imports.
+        *arguments: of the function.
+    """
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(f"xnas_ray.service.{module}"), function)(*arguments)
 
 
 class LocalStore:
@@ -108,7 +120,7 @@ class LocalStore:
         run: calls functions that import the code of tasks; another process for one that must stay small and safe.
     """
 
-    def __init__(self, root: Path, run: Callable[..., Any] = here) -> None:
+    def __init__(self, root: Path, run: Run = here) -> None:
         """Read nothing yet."""
         self.root = root
         self._run = run
@@ -190,13 +202,13 @@ class LocalStore:
         Raises:
             ExplanationError: the controller gives none of this kind.
         """
-        from xnas_ray.service.explanations import derived_explanations, stored_explanations
+        from xnas_ray.service.archive import stored_explanations
 
         ended = self.ended(search_id)
         found = stored_explanations(self.root, search_id, kind) if ended else None
         if found is not None:
             return found
-        tables = ({} if ended else live()) or self._run(derived_explanations, self.root, search_id)
+        tables = ({} if ended else live()) or self._run("explanations:derived_explanations", self.root, search_id)
         if kind in tables:
             return tables[kind]
         controller = self.card(search_id)["spec"]["controller"]["name"]
@@ -221,25 +233,19 @@ class LocalStore:
 
     def trial_graphs(self, search_id: str, trial: int) -> tuple[str, dict[str, Any]]:
         """See ``StoreAccess.trial_graphs``."""
-        from xnas_ray.service.explanations import trial_graphs
-
-        return self._run(trial_graphs, self.root, search_id, trial)
+        return self._run("explanations:trial_graphs", self.root, search_id, trial)
 
     def export(self, search_id: str, trial: int, folder: Path) -> Path:
         """See ``StoreAccess.export``."""
-        from xnas_ray.service.export import export_trial
-
-        return self._run(export_trial, self.root, search_id, trial, folder)
+        return self._run("export:export_trial", self.root, search_id, trial, folder)
 
     def report(self, search_ids: Sequence[str]) -> bytes:
         """See ``StoreAccess.report``."""
-        from xnas_ray.service.report_data import report_data
-
-        return self._run(report_data, self.root, tuple(search_ids))
+        return self._run("report_data:report_data", self.root, tuple(search_ids))
 
     def verify(self, search_id: str) -> dict[str, Any]:
         """See ``StoreAccess.verify``."""
-        return self._run(verification_json, self.root, search_id)
+        return self._run("store_access:verification_json", self.root, search_id)
 
     def take_task(self, folder: Path) -> str:
         """See ``StoreAccess.take_task``."""

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,8 +27,7 @@ _VANISHED_RETRIES = 20
 _ROW_GROUP = 1 << 16
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Part:
+class Part(NamedTuple):
     """Name of a part; parts sort by how often their rows were merged, then by age.
 
     Attributes:
@@ -136,7 +136,7 @@ class PartFile:
         """Read the footer."""
         self._path = path
         with _damage_named(path):
-            self._file = pq.ParquetFile(path)
+            self._file = pq.ParquetFile(pa.OSFile(str(path)))  # a path would be looked up in filesystems first
         self.footer = self._read_footer()
 
     def _read_footer(self) -> Footer:
@@ -166,7 +166,8 @@ class PartFile:
         """
         present: list[str] | None = None
         if columns is not None and self.footer.version == SCHEMA_VERSION:
-            present = [name for name in columns if name in self._file.schema_arrow.names]
+            known = set(self._file.schema_arrow.names)
+            present = [name for name in columns if name in known]
         # An older part is read whole: the columns that are asked for may still have other names in it.
         with _damage_named(self._path):
             table = self._file.read(columns=present, use_threads=False)
