@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +26,15 @@ class Discretization:
         strengths: how strongly the method speaks for each option, larger is better: by the name of a decision (an
             edge, a width) one number an option, in the order of ``options``. NaN for an option that was left out.
         options: names of the options of each decision.
+        chosen: by the name of a decision the option that the architecture has; a decision that it leaves out, such as
+            an edge that a node does not keep, is missing. None where it has the strongest option of every decision.
     """
 
     method: str
     genotype: Genotype
     strengths: Mapping[str, tuple[float, ...]]
     options: Mapping[str, tuple[str, ...]]
+    chosen: Mapping[str, str] | None = None
 
 
 class Supernet(nn.Module, ABC):
@@ -76,11 +79,13 @@ class RelaxedSupernet(Supernet):
     Attributes:
         edges: names of the edges, of all cell types one after the other; ``E`` of them.
         operations: names of the operations of every edge; ``O`` of them.
+        nodes: names of the nodes of all cell types, and of the edges that enter each.
         alpha: ``E x O``, the logits of the mixing weights.
     """
 
     edges: tuple[str, ...]
     operations: tuple[str, ...]
+    nodes: dict[str, tuple[str, ...]]
     alpha: nn.Parameter
 
     def mixing(self) -> Tensor:
@@ -152,6 +157,12 @@ class SupernetSearch(ABC):
         device: where it runs.
         ranks: the processes that share the work.
     """
+
+    BATCH_SIZE: ClassVar[int] = 64
+    """Samples of a batch, of all ranks together, where nobody says otherwise."""
+
+    WEIGHT_SHARE: ClassVar[float] = 0.5
+    """Share of the samples from which weights learn, where nobody says otherwise."""
 
     def __init__(
         self,

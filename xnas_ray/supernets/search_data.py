@@ -113,12 +113,30 @@ class SearchData:
             count: of batches.
             batch_size: samples of one, of all ranks together; by default that of the search.
         """
+        return [self._batch(indices) for indices in self._fixed(part, count, batch_size)]
+
+    def dealt(self, part: Tensor, count: int, batch_size: int | None = None) -> list[Batch]:
+        """The batches of ``fixed``, dealt out whole: this rank has every ``ranks.size``-th one.
+
+        Batch normalisation sees whole batches, so that averages over all of them do not depend on the number of
+        ranks. A rank may have none.
+
+        Args:
+            part: ``weight_indices`` or ``architecture_indices``.
+            count: of batches, of all ranks together.
+            batch_size: samples of one; by default that of the search.
+        """
+        fixed = self._fixed(part, count, batch_size)
+        return [self._taken(indices, len(indices)) for indices in fixed[self.ranks.rank :: self.ranks.size]]
+
+    def _fixed(self, part: Tensor, count: int, batch_size: int | None) -> Tensor:
         size = min(batch_size or self.batch_size, len(part))
         order = part[torch.randperm(len(part), generator=self._generator(_FIXED))]
-        places = (torch.arange(count * size) % len(part)).reshape(count, size)
-        return [self._batch(order[one]) for one in places]
+        return order[torch.arange(count * size) % len(part)].reshape(count, size)
 
     def _batch(self, indices: Tensor) -> Batch:
-        own = self.ranks.share(indices).to(self.train.targets.device)
-        taken = self.train.take(own).to(self.device)
-        return Batch(taken.inputs, taken.targets, len(indices))
+        return self._taken(self.ranks.share(indices), len(indices))
+
+    def _taken(self, own: Tensor, whole: int) -> Batch:
+        taken = self.train.take(own.to(self.train.targets.device)).to(self.device)
+        return Batch(taken.inputs, taken.targets, whole)
