@@ -2,15 +2,14 @@
 
 ``python experiments/performance/dmasking_memory.py`` prints three tables, what Figure 3.7 of the FBNetV2 chapter shows
 on a GPU. Memory is what autograd keeps for the backward pass: the bytes of all different storages that are saved in a
-forward pass, parameters included. Time is CPU time of forward and backward on one thread, the least of the repeats: what
-else runs on the machine can only add to it.
+forward pass, parameters included, and the peak of what the allocator has given out during forward and backward. Time is
+CPU time of both on one thread, the least of the repeats: what else runs on the machine can only add to it.
 
 1. Convolutions, normalised and activated, with k options of their width, ``{c/k, 2c/k, ..., c}``: one branch an option,
    padded with zeros and summed by their weights (DNAS), and one convolution with a mask (DMasking).
 2. The search's own supernet with k widths in each of its layers.
-3. The search's own supernet on k resolutions, ``{h/k, 2h/k, ..., h}``, and one supernet a resolution. The masked one
-   computes inner maps again in the backward pass, those of one layer at one resolution at a time: the most that it
-   needs for that is printed too, and depends on the largest resolution alone.
+3. The search's own supernet on k resolutions, ``{h/k, 2h/k, ..., h}``, and one supernet a resolution. The one for all
+   keeps the maps between its layers and computes inner maps again, those of one layer at one resolution at a time.
 """
 
 from __future__ import annotations
@@ -18,16 +17,18 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
+from torch.profiler import ProfilerActivity, profile
 
 from xnas_ray.spaces.base import DataShape
 from xnas_ray.spaces.fbnetv2 import FBNetV2
 from xnas_ray.supernets.dmasking_supernet import DMaskingSupernet
-from xnas_ray.supernets.masks import LayerChoices, LayerMasks, prefixes
+from xnas_ray.supernets.masks import prefixes
 
 OPTIONS = (1, 2, 4, 8, 16, 32)
 RESOLUTIONS = (1, 2, 4, 8)
@@ -130,29 +131,13 @@ def saved_bytes(model: nn.Module, x: Tensor) -> int:
     return total
 
 
-def again_bytes(model: DMaskingSupernet) -> int:
-    """The most that is kept while a layer is computed again: its inner maps at the largest resolution."""
-    named = model.named(model.mixing())
-    incoming, found = torch.ones(1), []
-    for i, layer in enumerate(model.layers):
-        choices = LayerChoices(incoming, named[f"{i}.block"], named[f"{i}.expansion"], named[f"{i}.width"])
-        part = _Part(layer, layer.shapes.masks(choices), choices.block)
-        found.append(saved_bytes(part, torch.randn(BATCH, layer.shapes.most_inputs, *model.maps[i + 1][-1])))
-        incoming = choices.width
-    return max(found)
-
-
-class _Part(nn.Module):
-    """A layer with its masks given."""
-
-    def __init__(self, layer: nn.Module, masks: LayerMasks, block: Tensor) -> None:
-        super().__init__()
-        self.layer, self.masks, self.block = layer, masks, block
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The layer's mixture."""
-        result: Tensor = self.layer(x, self.masks, self.block)
-        return result
+def peak_bytes(model: nn.Module, x: Tensor) -> int:
+    """The most memory that is in use at a time during forward and backward, on top of the parameters."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        model(x).square().mean().backward()
+    model.zero_grad(set_to_none=True)
+    records = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    return max(accumulate(event.nbytes() for event in sorted(records, key=lambda event: event.start_ns())))
 
 
 def step_cpu_s(models: list[nn.Module], x: Tensor, repeats: int) -> list[float]:
@@ -168,19 +153,16 @@ def step_cpu_s(models: list[nn.Module], x: Tensor, repeats: int) -> list[float]:
 
 
 def table(title: str, options: tuple[int, ...], columns: dict[str, list[nn.Module]], repeats: int) -> None:
-    """Print memory and time of every model, by its number of options."""
+    """Print memory and time of every model, by its number of options; in brackets against the first."""
     x = torch.randn(BATCH, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    print(f"\n{title}\n{'k':>4}" + "".join(f"{name + ' MiB':>20}{'x k=1':>8}{'s':>9}{'x k=1':>8}" for name in columns))
-    memory = {name: [saved_bytes(model, x) for model in models] for name, models in columns.items()}
-    seconds = {name: step_cpu_s(models, x, repeats) for name, models in columns.items()}
+    figures: dict[str, list[float]] = {}
+    for name, models in columns.items():
+        figures[f"{name}: kept MiB"] = [saved_bytes(model, x) / MIB for model in models]
+        figures[f"{name}: peak MiB"] = [peak_bytes(model, x) / MIB for model in models]
+        figures[f"{name}: s"] = step_cpu_s(models, x, repeats)
+    print(f"\n{title}\n{'k':>4}" + "".join(f"{name:>22}" for name in figures))
     for i, k in enumerate(options):
-        cells = [f"{k:>4}"]
-        for name in columns:
-            size, used_s = memory[name], seconds[name]
-            cells.append(
-                f"{size[i] / MIB:>20.2f}{size[i] / size[0]:>8.3f}{used_s[i]:>9.3f}{used_s[i] / used_s[0]:>8.2f}"
-            )
-        print("".join(cells), flush=True)
+        print(f"{k:>4}" + "".join(f"{own[i]:>13.3f} ({own[i] / own[0]:>6.3f})" for own in figures.values()), flush=True)
 
 
 def main() -> None:
@@ -199,8 +181,6 @@ def main() -> None:
     }
     both["masks"][0] = _recomputing(both["masks"][0])
     table("supernet, k resolutions", RESOLUTIONS, both, given.repeats)
-    sizes = [again_bytes(model) / MIB for model in both["masks"] if isinstance(model, DMaskingSupernet)]
-    print("computed again, one layer at a time, at most: " + ", ".join(f"{size:.2f}" for size in sizes) + " MiB")
 
 
 def _recomputing(model: nn.Module) -> nn.Module:

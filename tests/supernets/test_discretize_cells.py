@@ -104,6 +104,16 @@ def test_products_are_differences_of_gradients(data, partial):
     assert float((mixed - along).norm() / along.norm()) < 1e-5
 
 
+def test_the_hessian_of_convolutions_is_made_of_products(data):
+    net = make_supernet(NASBench201(stages=1), SHAPE, seed=1, params={"channels": 2, "cells_per_stage": 1})
+    derivatives = Derivatives(net, supernet_loss(net), data.fixed(data.architecture_indices, 1), ridge=0.01)
+    hessian, generator = derivatives.hessian(), torch.Generator().manual_seed(2)
+    for _ in range(2):
+        v = torch.randn(derivatives.size, generator=generator)
+        product = derivatives.hessian_product(v)
+        assert float((hessian @ v - product).norm() / product.norm()) < 1e-4
+
+
 def test_logits_hold_the_weights_of_edges(data):
     net = supernet("nasbench201", partial=True)
     batches = data.fixed(data.architecture_indices, 1)

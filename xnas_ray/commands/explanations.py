@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xnas_ray.commands.application import command
-from xnas_ray.commands.console import MAX_WIDTH, clean, nearby, note, say, say_drawn, say_json, table
+from xnas_ray.commands.console import MAX_WIDTH, clean, nearby, note, say, say_drawn, say_json, say_table, table
 from xnas_ray.commands.options import AsJson, Root, SearchId
 from xnas_ray.commands.searches import handle_of
 from xnas_ray.errors import ExplanationError
@@ -36,6 +37,7 @@ _NEARLY_ALL = 0.9995
         "xnas explain latest --motifs --out figures",
         "xnas explain 01JD 17 --motifs --out figures",
         "xnas explain latest --model",
+        "xnas explain latest --kind derived_methods",
     ]
 )
 def explain(
@@ -51,6 +53,9 @@ def explain(
         bool,
         typer.Option("--model", help="How well the search's model predicts, and what it took from other searches."),
     ] = False,
+    kind: Annotated[
+        str, typer.Option("--kind", metavar="KIND", help="Any table of explanations as it is, such as strengths.")
+    ] = "",
     number: Annotated[int, typer.Option("-n", "--number", min=1, metavar="N", help="At most N of either sort.")] = 5,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FOLDER", help="Also draw them there, as SVG and PNG.")
@@ -63,6 +68,10 @@ def explain(
     model, +- its uncertainty; the interval is over the architectures that have the motif.
     """
     handle = handle_of(root, search_id)
+    if kind:
+        if motifs or model or trial is not None or out is not None:
+            raise ExplanationError("--kind is a whole table and has no picture.", fix="Ask for it alone.")
+        return _explain_kind(handle, kind, as_json)
     if model:
         if motifs or trial is not None or out is not None:
             raise ExplanationError("--model is of a whole search and has no picture.", fix="Ask for it alone.")
@@ -93,6 +102,23 @@ def _explain_search(handle: SearchHandle, found: pd.DataFrame, number: int, out:
         from xnas_ray.explain.motif_drawing import motif_figure, motif_info
 
         _say_files(save_figure(motif_figure(motif_info(found, number)), out, MOTIFS))
+
+
+def _explain_kind(handle: SearchHandle, kind: str, as_json: bool) -> None:
+    found = handle.explanations(kind).drop(columns="search_id", errors="ignore")
+    if as_json:
+        say_json(_records(found))
+        return
+    columns = sorted(found.columns, key=lambda name: (found[name].dtype.kind == "f", found[name].dtype.kind in "iu"))
+    texts = [[_text(value) for value in row] for row in found[columns].itertuples(index=False)]
+    say_table([clean(name) for name in columns], texts)
+
+
+def _text(value: object) -> str:
+    """A cell of a table: numbers short, what there is none of empty."""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.6g}"
+    return "" if value is None or str(value) == "<NA>" else clean(str(value))
 
 
 def _explain_model(handle: SearchHandle, as_json: bool) -> None:

@@ -30,6 +30,8 @@ Loss = Callable[[Tensor, Batch], Tensor]
 
 PARAMETERISATIONS = ("weights", "logits")
 
+_AT_ONCE = 64  # rows of a Hessian, each of which needs the memory of a backward pass
+
 
 def supernet_loss(supernet: RelaxedSupernet, loss: metrics.Loss = functional.cross_entropy) -> Loss:
     """The loss of a supernet as a function of its mixing weights.
@@ -171,12 +173,12 @@ class Derivatives:
         return self._product([self.variables], [self.variables], direction.reshape(-1)).view_as(self.variables)
 
     def hessian(self) -> Tensor:
-        """``H`` itself, ``P x P``, symmetric: P products, for small networks."""
+        """``H`` itself, ``P x P``, symmetric: P products, some at once, for small networks."""
         eye = torch.eye(self.size, dtype=self.weights[0].dtype, device=self.weights[0].device)
 
         def rows(loss: Tensor) -> list[Tensor]:
             gradient = _flat(_gradients(loss, self.weights, create_graph=True))
-            return [_flat(_products([gradient], self.weights, [one])) for one in eye]
+            return [self._rows(gradient, some) for some in eye.split(_AT_ONCE)]
 
         found = self._mean(self.size**2, rows).view(self.size, self.size)
         return (found + found.T) / 2 + self.ridge * eye
@@ -217,9 +219,16 @@ class Derivatives:
         parts = self._parts(vector, first)
 
         def derive(loss: Tensor) -> Sequence[Tensor]:
-            return _products(_gradients(loss, first, create_graph=True), then, parts, retain_graph=False)
+            return _products(_gradients(loss, first, create_graph=True), then, parts)
 
         return self._mean(sum(tensor.numel() for tensor in then), derive)
+
+    def _rows(self, gradient: Tensor, vectors: Tensor) -> Tensor:
+        """Products with several vectors, ``n x P``."""
+        found = torch.autograd.grad(
+            gradient, self.weights, vectors, retain_graph=True, materialize_grads=True, is_grads_batched=True
+        )
+        return torch.cat([product.reshape(len(vectors), -1) for product in found], dim=1)
 
     @staticmethod
     def _parts(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
@@ -236,15 +245,13 @@ def _gradients(loss: Tensor, inputs: Sequence[Tensor], *, create_graph: bool = F
     return torch.autograd.grad(loss, inputs, create_graph=create_graph, materialize_grads=True)
 
 
-def _products(
-    gradients: Sequence[Tensor], inputs: Sequence[Tensor], vectors: Sequence[Tensor], *, retain_graph: bool = True
-) -> Sequence[Tensor]:
+def _products(gradients: Sequence[Tensor], inputs: Sequence[Tensor], vectors: Sequence[Tensor]) -> Sequence[Tensor]:
     """Gradients of ``<gradients, vectors>``; a gradient that is constant (a linear layer's alone) contributes none."""
     pairs = [(g, v) for g, v in zip(gradients, vectors, strict=True) if g.requires_grad]
     if not pairs:
         return [torch.zeros_like(tensor) for tensor in inputs]
     outputs, grad_outputs = zip(*pairs, strict=True)
-    return torch.autograd.grad(outputs, inputs, grad_outputs, retain_graph=retain_graph, materialize_grads=True)
+    return torch.autograd.grad(outputs, inputs, grad_outputs, materialize_grads=True)
 
 
 def _check_repeatable(supernet: RelaxedSupernet, call: Callable[[], Tensor]) -> None:
