@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "reproduce" / "fbnetv2"
 
 
@@ -23,9 +21,10 @@ def test_the_readme_has_these_tables(script, capsys):
     assert all(line in (FOLDER / "README.md").read_text() for line in printed.splitlines())
 
 
-@pytest.mark.slow
 def test_a_heavy_cost_finds_a_light_architecture(script, capsys):
-    script("cost_weight").main("--weights 0 100 --seeds 1 --epochs 2 --warmup 0 --train-epochs 1".split())
+    small = {"seeds": 1, "epochs": 2, "warmup": 0, "train-epochs": 1, "images": 250}
+    options = [part for name, value in small.items() for part in (f"--{name}", str(value))]
+    script("cost_weight").main(["--weights", "0", "100", *options])
     _, _, *lines = capsys.readouterr().out.splitlines()
     cells = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
     flops, params = ([float(row[column].split(" ")[0].replace(",", "")) for row in cells] for column in (2, 3))

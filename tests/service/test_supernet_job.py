@@ -16,9 +16,9 @@ import ray
 
 from xnas_ray.errors import SpecError, TaskError, UnknownNameError
 from xnas_ray.service.archive import stored_state
-from xnas_ray.service.supernet_job import supernet_folder
 from xnas_ray.service.verify import verify
 from xnas_ray.store import load_explanations, load_trials
+from xnas_ray.store.layout import supernet_folder
 from xnas_ray.training.checkpoint import CHECKPOINT_NAME
 
 DIGITS = Path(__file__).parents[2] / "experiments" / "digits"
@@ -89,8 +89,9 @@ def test_a_job_clears_its_places_survives_a_rank_and_what_it_finds_is_trained(se
     assert derived["architecture"].tolist() == [trial["architecture"]]
     assert derived["val_accuracy"].tolist() == [trial["metric_val_accuracy"]]
     strengths = load_explanations(root, "strengths", search_id)
-    assert len(strengths) == 30 and strengths["strength"].isna().sum() == 6, "none is left out"
-    assert strengths["chosen"].sum() == 6
+    assert len(strengths) == 30 and strengths["strength"].isna().sum() == 6
+    assert strengths["chosen"].sum() == 6 and set(strengths["method"]) == {"magnitude"}
+    assert set(strengths.loc[strengths["strength"].isna(), "option"]) == {"none"}
     found = verify(root, search_id)
     assert found.mismatch is None and found.equal == 1
     one.call("cancel", other)

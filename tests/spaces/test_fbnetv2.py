@@ -9,7 +9,8 @@ import pytest
 
 from xnas_ray.errors import GenotypeError, SpecError
 from xnas_ray.spaces.base import DataShape, Space
-from xnas_ray.spaces.fbnetv2 import BLOCKS, MACROS, NAMES, FBNetV2
+from xnas_ray.spaces.fbnetv2 import BLOCKS, NAMES, FBNetV2
+from xnas_ray.spaces.fbnetv2_macros import MACROS
 from xnas_ray.spaces.inverted_residuals import Block, count, place
 from xnas_ray.spaces.registry import SPACES
 from xnas_ray.testing.space_case import SpaceTestCase
@@ -184,6 +185,9 @@ def test_images_that_are_too_small_are_refused():
         ({"rows": [[1, [8, 12.5, 1.5], 1, 1]]}, r"rows\.0"),
         ({"rows": [[1, 8, 0, 1]]}, r"rows\.0"),
         ({"rows": ["1 8 1 1"]}, r"rows\.0"),
+        ({"rows": [[[1, 1e9, 1e-9], 8, 1, 1]]}, r"rows\.0.*at most 1000"),
+        ({"rows": [[[1, float("inf"), 1], 8, 1, 1]]}, r"rows\.0"),
+        ({"macro": ["F"]}, "macro"),
     ],
 )
 def test_bad_parameters_are_refused(params: dict[str, object], named: str):

@@ -1,7 +1,7 @@
 """One rank of a search: ``python dmasking_ranks_driver.py RANK SIZE FOLDER COST_FORM``; every rank writes its state.
 
-Batch normalisation is computed over a rank's part of a batch, so it is taken out: what is left must not depend on how
-many ranks share the batches, of which some are odd.
+Batch normalisation is computed over a rank's part of a batch, so it is taken out, and the derived network, which has
+its own, is not judged: what is left must not depend on how many ranks share the batches, of which some are odd.
 """
 
 import sys
@@ -42,6 +42,7 @@ def main(rank: int, size: int, folder: Path, cost_form: str) -> None:
     )  # fmt: skip
     without_normalisation(search.supernet)
     search.supernet.double()
+    search._derived = lambda epoch: {}  # type: ignore[method-assign]
     for _ in range(2):
         search.run()
     torch.save(search.state(), folder / f"{rank}.pt")

@@ -88,6 +88,16 @@ def test_batches_are_the_same_in_every_pass(toy):
     assert all(torch.equal(a.targets, b.targets) for a, b in zip(again, toy.batches, strict=True))
 
 
+def test_other_batches_leave_the_first_ones(toy):
+    first, batches = toy.derivatives.gradient(), toy.data.fixed(toy.data.weight_indices, 2)
+    other = Derivatives(toy.supernet, toy.derivatives.loss, batches, ridge=0.05)
+    assert torch.equal(toy.derivatives.over(batches).gradient(), other.gradient())
+    assert toy.derivatives.over(batches).count == 2 and toy.derivatives.count == 3
+    assert torch.equal(toy.derivatives.gradient(), first)
+    with pytest.raises(SpecError, match="at least one batch"):
+        toy.derivatives.over([])
+
+
 def test_other_mixing_weights_leave_the_first_ones(toy):
     first = toy.derivatives.gradient()
     there = toy.derivatives.at(torch.zeros_like(toy.derivatives.variables))

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from xnas_ray.search_handle import SearchHandle
 
 MOTIFS = "motifs"
+DERIVED_METHODS = "derived_methods"
+STRENGTHS = "strengths"
 SURROGATE = "surrogate"
 TRANSFER = "transfer"
 FIGURES = "figures"
@@ -109,6 +111,11 @@ def _explain_kind(handle: SearchHandle, kind: str, as_json: bool) -> None:
     if as_json:
         say_json(_records(found))
         return
+    _say_frame(found)
+
+
+def _say_frame(found: pd.DataFrame) -> None:
+    """Print a table, texts first, then counts, then numbers."""
     columns = sorted(found.columns, key=lambda name: (found[name].dtype.kind == "f", found[name].dtype.kind in "iu"))
     texts = [[_text(value) for value in row] for row in found[columns].itertuples(index=False)]
     say_table([clean(name) for name in columns], texts)
@@ -178,20 +185,47 @@ def _records(found: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def say_why(handle: SearchHandle, number: int) -> None:
-    """Print the motifs of a search that has ended and draw them into its store; nothing where it has stored none."""
-    from xnas_ray.explain.drawing import save_figure
-    from xnas_ray.explain.motif_drawing import motif_figure, motif_info
-    from xnas_ray.explain.motifs import best_motifs, worst_motifs
+    """Print why the best of a search that has ended are good, as far as it has stored that, and draw it into its store.
+
+    Args:
+        handle: the search.
+        number: motifs of either sort that are shown.
+    """
     from xnas_ray.service.archive import stored_explanations
 
     root = handle.client.root
-    found = stored_explanations(root, handle.id, MOTIFS)
-    if found is None:
-        return
+    motifs = stored_explanations(root, handle.id, MOTIFS)
+    if motifs is not None:
+        _say_motif_tables(handle, motifs, number)
+    methods = stored_explanations(root, handle.id, DERIVED_METHODS)
+    if methods is not None:
+        say("\nwhat was read off the supernets, by method")
+        _say_frame(methods.drop(columns="search_id", errors="ignore"))
+    strengths = stored_explanations(root, handle.id, STRENGTHS)
+    if strengths is not None:
+        _draw_strengths(handle, strengths)
+
+
+def _draw_strengths(handle: SearchHandle, found: pd.DataFrame) -> None:
+    """Draw how strongly every method speaks for every option, of every supernet."""
+    from xnas_ray.explain.drawing import save_figure
+    from xnas_ray.explain.strength_drawing import strength_figure, strength_info
+
+    named = found.assign(method=[f"{m}, supernet {n}" for m, n in zip(found["method"], found["supernet"], strict=True)])
+    drawn = save_figure(strength_figure(strength_info(named)), handle.client.root / FIGURES / handle.id, STRENGTHS)
+    say("\npicture: " + " and ".join(str(nearby(path)) for path in drawn))
+
+
+def _say_motif_tables(handle: SearchHandle, found: pd.DataFrame, number: int) -> None:
+    from xnas_ray.explain.drawing import save_figure
+    from xnas_ray.explain.motif_drawing import motif_figure, motif_info
+    from xnas_ray.explain.motifs import best_motifs, worst_motifs
+
     say("\nwhy: " + _headline(found))
     _say_motifs("good", best_motifs(found, number), found)
     _say_motifs("bad", worst_motifs(found, number), found)
-    drawn = save_figure(motif_figure(motif_info(found, number)), root / FIGURES / handle.id, MOTIFS)
+    folder = handle.client.root / FIGURES / handle.id
+    drawn = save_figure(motif_figure(motif_info(found, number)), folder, MOTIFS)
     say("\npicture: " + " and ".join(str(nearby(path)) for path in drawn))
 
 

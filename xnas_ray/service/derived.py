@@ -6,7 +6,14 @@ from pathlib import Path
 
 from xnas_ray.controllers.supernet import Derived
 from xnas_ray.service.archive import stored_explanations
-from xnas_ray.service.supernet_job import DISCRETIZATION
+
+DISCRETIZATION, STRENGTHS, CURVES = "discretization", "strengths", "supernet"
+"""Kinds of explanations that a job writes: what becomes candidates, why, and what its epochs were like."""
+
+
+def has_discretization(root: Path, search_id: str) -> bool:
+    """Whether the job of a search has ended well."""
+    return stored_explanations(root, search_id, DISCRETIZATION) is not None
 
 
 def derived_architectures(root: Path, search_id: str) -> list[Derived]:

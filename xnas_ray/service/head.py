@@ -25,6 +25,7 @@ from xnas_ray.service.archive import stored_card, stored_state, stored_status, t
 from xnas_ray.service.books import Book
 from xnas_ray.service.bring_up import ENDPOINT
 from xnas_ray.service.commits import Commits
+from xnas_ray.service.derived import has_discretization
 from xnas_ray.service.engine import CANCEL_REQUESTED, Engine
 from xnas_ray.service.finalists import KIND, stored_test, weights_assignment
 from xnas_ray.service.fleet import Fleet
@@ -42,7 +43,7 @@ from xnas_ray.service.settings import HeadSettings
 from xnas_ray.service.spool import Spool
 from xnas_ray.service.status import live_status
 from xnas_ray.service.submissions import Submissions
-from xnas_ray.service.supernet_job import SupernetJobs, has_discretization
+from xnas_ray.service.supernet_job import SupernetJobs
 from xnas_ray.service.trusted import write_private
 from xnas_ray.store.layout import Layout
 from xnas_ray.store.reader import search_rows

@@ -20,17 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 from xnas_ray import messages as m
 from xnas_ray.errors import StoppedError, XnasError
-from xnas_ray.service.archive import stored_explanations
+from xnas_ray.service.derived import CURVES, DISCRETIZATION, STRENGTHS
 from xnas_ray.service.ranks_job import Group, run_ranks
 from xnas_ray.service.store_access import here
+from xnas_ray.store.layout import supernet_folder
 
 if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
-
-DISCRETIZATION, STRENGTHS, CURVES = "discretization", "strengths", "supernet"
-"""Kinds of explanations that a job writes."""
 
 MOST_JOBS = 32
 RESTARTS = 3
@@ -38,16 +36,6 @@ RESTARTS = 3
 CURVES_EVERY_S = 5.0
 STOPPED = "stopped"
 SCRATCH = "ray_train"
-
-
-def supernet_folder(search_id: str) -> str:
-    """Where the checkpoints of a search's supernets lie, relative to the store."""
-    return f"artifacts/{search_id}/supernets"
-
-
-def has_discretization(root: Path, search_id: str) -> bool:
-    """Whether the job of a search has ended well."""
-    return stored_explanations(root, search_id, DISCRETIZATION) is not None
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -116,8 +117,8 @@ def _identity(search: Search, controller: SupernetController, seed: int, one: Su
 
 def _read(number: int, found: Discretization) -> dict[str, Any]:
     """What was read off, as JSON; a strength that there is none of is null."""
-    table = strengths_table([found])
-    strengths = table.astype({"strength": object}).where(table["strength"].notna(), None).to_dict("list")
+    strengths = strengths_table([found]).to_dict("list")
+    strengths["strength"] = [None if math.isnan(value) else value for value in strengths["strength"]]
     return {"supernet": number, "method": found.method, "genotype": list(found.genotype), "strengths": strengths}
 
 

@@ -8,13 +8,13 @@ squeeze-and-excitation) or a skip, its width and its expansion; the whole networ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from xnas_ray.errors import GenotypeError, SpecError
 from xnas_ray.messages import Genotype
 from xnas_ray.spaces.base import Choice
 from xnas_ray.spaces.defined import DefinedSpace
+from xnas_ray.spaces.fbnetv2_macros import MACROS, Layer, one_or_two, read_layers, read_resolutions, whole
 from xnas_ray.spaces.inverted_residuals import (
     SQUEEZE,
     Block,
@@ -44,104 +44,6 @@ BLOCKS: Mapping[str, tuple[int, str, float]] = {
 """Kernel, activation and squeeze-and-excitation of every block type, in the order of Table 3.3."""
 
 NAMES = tuple(BLOCKS)
-
-Range = float | Sequence[float]
-"""One value, or (lowest, highest, step)."""
-
-RowSpec = tuple[Range, Range, int, int]
-"""Expansion, width, number of layers, stride of the first: a row of the paper's tables."""
-
-
-@dataclass(frozen=True, slots=True)
-class Macro:
-    """A macro-architecture.
-
-    Attributes:
-        stem: channels of the first convolution.
-        rows: layers, in groups that choose from the same options.
-        head: channels before the average.
-        resolutions: options of the height and width of the images.
-    """
-
-    stem: int
-    rows: tuple[RowSpec, ...]
-    head: int
-    resolutions: tuple[int, ...]
-
-
-_COMMON = (0.75, 4.5, 0.75)
-
-MACROS: Mapping[str, Macro] = {
-    "F": Macro(
-        stem=16,
-        rows=(
-            (1, (12, 16, 4), 1, 1),
-            (_COMMON, (16, 24, 4), 1, 2),
-            (_COMMON, (16, 24, 4), 2, 1),
-            (_COMMON, (16, 40, 8), 1, 2),
-            (_COMMON, (16, 40, 8), 2, 1),
-            (_COMMON, (48, 80, 8), 1, 2),
-            (_COMMON, (48, 80, 8), 2, 1),
-            (_COMMON, (72, 112, 8), 3, 1),
-            (_COMMON, (112, 184, 8), 1, 2),
-            (_COMMON, (112, 184, 8), 3, 1),
-        ),
-        head=1984,
-        resolutions=(128, 160, 192, 224),
-    ),
-    "L": Macro(
-        stem=16,
-        rows=(
-            (1, (12, 16, 4), 1, 1),
-            ((0.75, 3.25, 0.5), (16, 28, 4), 1, 2),
-            ((0.75, 3.25, 0.5), (16, 28, 4), 2, 1),
-            ((0.75, 3.25, 0.5), (16, 40, 8), 1, 2),
-            ((0.75, 3.25, 0.5), (16, 40, 8), 2, 1),
-            ((0.75, 3.75, 0.5), (48, 96, 8), 1, 2),
-            ((0.75, 3.75, 0.5), (48, 96, 8), 2, 1),
-            (_COMMON, (72, 128, 8), 4, 1),
-            (_COMMON, (112, 216, 8), 1, 2),
-            (_COMMON, (112, 216, 8), 3, 1),
-        ),
-        head=1984,
-        resolutions=(128, 160, 192, 224, 256),
-    ),
-    "P": Macro(
-        stem=32,
-        rows=(
-            (1, (16, 28, 4), 1, 1),
-            (_COMMON, (16, 40, 4), 1, 2),
-            (_COMMON, (16, 40, 4), 2, 1),
-            (_COMMON, (16, 48, 8), 1, 2),
-            (_COMMON, (16, 48, 8), 2, 1),
-            (_COMMON, (48, 96, 8), 1, 2),
-            (_COMMON, (48, 96, 8), 2, 1),
-            (_COMMON, (72, 128, 8), 4, 1),
-            (_COMMON, (112, 216, 8), 1, 2),
-            (_COMMON, (112, 216, 8), 3, 1),
-            (_COMMON, (112, 216, 8), 1, 1),
-        ),
-        head=1280,
-        resolutions=(128, 160, 192, 224, 256, 288),
-    ),
-}
-"""Tables 3.8, 3.7 and 3.9. The paper gives the largest resolution of each and no list: ours are the multiples of 32
-from that of FBNetV2-F1 on. The stem of P is printed with 32 filters and its result with 16 channels: 32 is taken."""
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """Options of one layer.
-
-    Attributes:
-        expansions: multiples of the channels that it reads.
-        widths: channels that it gives, ascending.
-        stride: 1 or 2.
-    """
-
-    expansions: tuple[float, ...]
-    widths: tuple[int, ...]
-    stride: int
 
 
 @register_space("fbnetv2")
@@ -185,21 +87,17 @@ class FBNetV2(DefinedSpace):
         resolutions: Sequence[int] | None = None,
     ) -> None:
         """Check and keep the parameters."""
-        if macro not in MACROS:
+        if not isinstance(macro, str) or macro not in MACROS:
             raise SpecError(f"there is no macro space {macro!r}.", field="space.params.macro", valid=MACROS, got=macro)
         base = MACROS[macro]
         given = {"rows": rows, "stem": stem, "head": head, "resolutions": resolutions}
         changed = {name: _plain(value) for name, value in given.items() if value is not None}
         self.params = {"macro": macro, "stem_stride": stem_stride, **changed}
-        self.stem = Stem(
-            _whole(base.stem if stem is None else stem, "stem"), stride=_stride(stem_stride, "stem_stride")
-        )
-        self.head = Head(_whole(base.head if head is None else head, "head"))
-        self.resolutions = tuple(_whole(r, "resolutions") for r in _given(resolutions, base.resolutions, "resolutions"))
-        if list(self.resolutions) != sorted(set(self.resolutions)):
-            raise SpecError("must rise from one to the next.", field="space.params.resolutions")
-        groups = _given(rows, base.rows, "rows")
-        self.layers = tuple(layer for i, row in enumerate(groups) for layer in _layers(row, i))
+        stride = one_or_two(stem_stride, "stem_stride")
+        self.stem = Stem(whole(base.stem if stem is None else stem, "stem"), stride=stride)
+        self.head = Head(whole(base.head if head is None else head, "head"))
+        self.resolutions = read_resolutions(base.resolutions if resolutions is None else resolutions)
+        self.layers = read_layers(base.rows if rows is None else rows)
         self.choices = (
             *(choice for i, layer in enumerate(self.layers) for choice in _choices(i, layer)),
             Choice("resolution", self.resolutions, ordered=True),
@@ -305,60 +203,12 @@ class FBNetV2(DefinedSpace):
         return (*found, _index(first, [f"r{r}" for r in self.resolutions], "the resolution"))
 
 
-# ---- parameters ------------------------------------------------------------------------------------------------------
-
-
-def _given(value: Sequence[Any] | None, default: Sequence[Any], field: str) -> Sequence[Any]:
-    """What the user gave, or the default."""
-    if value is None:
-        return default
-    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
-        raise SpecError(f"must be a list with at least one entry, got {value!r}.", field=f"space.params.{field}")
-    return value
-
-
 def _choices(i: int, layer: Layer) -> tuple[Choice, Choice, Choice]:
     return (
         Choice(f"{i}.block", NAMES),
         Choice(f"{i}.expansion", layer.expansions, ordered=True),
         Choice(f"{i}.width", layer.widths, ordered=True),
     )
-
-
-def _layers(row: Sequence[Any], i: int) -> list[Layer]:
-    field = f"rows.{i}"
-    if isinstance(row, str) or not isinstance(row, Sequence) or len(row) != 4:
-        raise SpecError("must be [expansion, width, layers, stride].", field=f"space.params.{field}")
-    expansions = _options(row[0], field)
-    widths = tuple(_whole(int(w) if w == int(w) else w, field) for w in _options(row[1], field))
-    first, repeats = _stride(row[3], field), _whole(row[2], field)
-    return [Layer(expansions, widths, first if not repeat else 1) for repeat in range(repeats)]
-
-
-def _options(value: Any, field: str) -> tuple[float, ...]:
-    """The values of a range, its end included."""
-    parts = value if isinstance(value, Sequence) and not isinstance(value, str) else (value, value, 1)
-    numbers = len(parts) == 3 and all(isinstance(p, int | float) and not isinstance(p, bool) for p in parts)
-    if not numbers or not 0 < parts[0] <= parts[1] or parts[2] <= 0:
-        raise SpecError(
-            f"{value!r} is no range.",
-            field=f"space.params.{field}",
-            fix="Write one number, or [lowest, highest, step], all above 0.",
-        )
-    lowest, highest, step = parts
-    return tuple(float(lowest + step * i) for i in range(int((highest - lowest) / step + 1e-9) + 1))
-
-
-def _whole(value: Any, field: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise SpecError(f"must be a whole number of at least 1, got {value!r}.", field=f"space.params.{field}")
-    return value
-
-
-def _stride(value: Any, field: str) -> int:
-    if isinstance(value, bool) or value not in (1, 2):
-        raise SpecError(f"the stride must be 1 or 2, got {value!r}.", field=f"space.params.{field}")
-    return int(value)
 
 
 def _plain(value: Any) -> Any:

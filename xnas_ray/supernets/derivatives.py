@@ -93,7 +93,6 @@ class Derivatives:
                 valid=PARAMETERISATIONS,
             )
         self.loss = loss
-        self.batches = tuple(batches)
         self.ridge = ridge
         self.parameterisation = parameterisation
         self.ranks = ranks
@@ -102,10 +101,7 @@ class Derivatives:
         self._edges = supernet.mixing().detach().sum(1, keepdim=True)  # 1, unless edges have weights of their own
         start = supernet.mixing() if parameterisation == "weights" else supernet.alpha
         self.variables = start.detach().clone().requires_grad_()
-        parts = sum(len(batch.targets) / batch.whole for batch in self.batches)
-        self.count = round(float(ranks.total(torch.tensor(parts, dtype=torch.float64, device=start.device))))
-        if not self.count:
-            raise SpecError("derivatives need at least one batch.", field="batches")
+        self._take(batches)
         if self.batches:
             _check_repeatable(supernet, lambda: self._loss(self.batches[0]))
 
@@ -114,6 +110,24 @@ class Derivatives:
         other = copy.copy(self)
         other.variables = variables.detach().clone().requires_grad_()
         return other
+
+    def over(self, batches: Sequence[Batch]) -> Derivatives:
+        """The same loss at the same place over other batches, such as those of another part of the data.
+
+        Raises:
+            SpecError: there is none.
+        """
+        other = copy.copy(self)
+        other._take(batches)
+        return other
+
+    def _take(self, batches: Sequence[Batch]) -> None:
+        self.batches = tuple(batches)
+        parts = sum(len(batch.targets) / batch.whole for batch in self.batches)
+        parts_of_all = torch.tensor(parts, dtype=torch.float64, device=self.variables.device)
+        self.count = round(float(self.ranks.total(parts_of_all)))
+        if not self.count:
+            raise SpecError("derivatives need at least one batch.", field="batches")
 
     # ---- values and gradients --------------------------------------------------------------------------------------
 

@@ -252,19 +252,17 @@ class _Solved(Method):
         self, supernet: RelaxedSupernet, evidence: Evidence, parameterisation: str = "weights"
     ) -> tuple[Derivatives, Derivatives]:
         """Those for gradients, and those for the Hessian."""
-
-        def of(part: str) -> Derivatives:
-            return Derivatives(
-                supernet,
-                supernet_loss(supernet, evidence.loss),
-                evidence.batches(part, self.batches, self.batch_size),
-                ridge=evidence.ridge,
-                parameterisation=parameterisation,
-                ranks=evidence.data.ranks,
-            )
-
-        first = of(self.gradient_part)
-        return first, first if self.hessian_part == self.gradient_part else of(self.hessian_part)
+        gradients = Derivatives(
+            supernet,
+            supernet_loss(supernet, evidence.loss),
+            evidence.batches(self.gradient_part, self.batches, self.batch_size),
+            ridge=evidence.ridge,
+            parameterisation=parameterisation,
+            ranks=evidence.data.ranks,
+        )
+        if self.hessian_part == self.gradient_part:
+            return gradients, gradients
+        return gradients, gradients.over(evidence.batches(self.hessian_part, self.batches, self.batch_size))
 
 
 @register_method("influence")

@@ -7,7 +7,8 @@ prints the sizes of the three search spaces.
 from __future__ import annotations
 
 from xnas_ray.spaces.fbnet_published import PUBLISHED
-from xnas_ray.spaces.fbnetv2 import MACROS, FBNetV2
+from xnas_ray.spaces.fbnetv2 import FBNetV2
+from xnas_ray.spaces.fbnetv2_macros import MACROS
 from xnas_ray.spaces.inverted_residuals import count
 
 
