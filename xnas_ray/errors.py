@@ -125,6 +125,10 @@ class ControllerError(XnasError):
     """A controller broke its contract: it repeated a candidate, or proposed one that is not canonical."""
 
 
+class InfluenceError(XnasError):
+    """The influence of operations cannot be computed: a solver does not converge, or the network is not repeatable."""
+
+
 class TrainingError(XnasError):
     """A candidate cannot be trained; ``kind`` names the failure (see ``messages.FailureKind``)."""
 

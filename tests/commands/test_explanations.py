@@ -236,3 +236,24 @@ def test_too_few_outcomes(xnas, store, monkeypatch):
 
 def test_a_search_that_does_not_exist(xnas, tmp_path: Path):
     assert xnas("explain", "01JDXXXX", "--root", tmp_path).code == 2
+
+
+# ---- any table -------------------------------------------------------------------------------------------------------
+
+
+def test_any_table_is_shown_as_it_is(xnas, store, tmp_path):
+    root, finished, _ = store
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy)
+    given = pd.DataFrame({"method": ["magnitude", "[b]"], "supernets": [3, 1], "accuracy_std": [0.25, float("nan")]})
+    with StoreWriter.open(copy, take_over=True) as writer:
+        writer.append_explanation("derived_methods", finished, given)
+    printed = xnas("explain", finished, "--kind", "derived_methods", "--root", copy)
+    lines = [line.split() for line in printed.out.splitlines()]
+    assert lines == [["method", "supernets", "accuracy_std"], ["magnitude", "3", "0.25"], ["[b]", "1"]]
+    rows = json.loads(xnas("explain", finished, "--kind", "derived_methods", "--json", "--root", copy).out)
+    assert rows[0] == {"method": "magnitude", "supernets": 3, "accuracy_std": 0.25} and rows[1]["accuracy_std"] is None
+    refused = xnas("explain", finished, "--kind", "derived_methods", "--model", "--root", copy)
+    assert refused.code == 2 and "Ask for it alone" in refused.err
+    unknown = xnas("explain", finished, "--kind", "nothing", "--root", root)
+    assert unknown.code == 2 and "motifs" in unknown.err

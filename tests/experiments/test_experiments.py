@@ -11,8 +11,10 @@ from xnas_ray.messages import Candidate
 from xnas_ray.objectives.base import check_objectives
 from xnas_ray.objectives.evaluate import evaluate_candidate
 from xnas_ray.objectives.registry import create_objectives
+from xnas_ray.spaces.base import DataShape
 from xnas_ray.spaces.registry import SPACES
 from xnas_ray.spec import SearchSpec
+from xnas_ray.supernets.registry import check_settings
 from xnas_ray.tasks import datasets
 from xnas_ray.tasks.loading import load_task
 from xnas_ray.testing.space_case import SpaceTestCase
@@ -36,6 +38,9 @@ PAPERS = ("cifar10", "fashion_mnist", "imagenet16", "mnist")
 
 OTHER_SIZES = ("paper", "quick", "quick_single")
 """Searches whose networks are larger or smaller than the task's."""
+
+OTHER_SPACES = ("darts_paper", "darts_quick", "dmasking")
+"""Searches in another space than the task's, or another size of it."""
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 SPECS = sorted(path for task in TASKS for path in (EXPERIMENTS / task).glob("*.toml"))
@@ -72,9 +77,21 @@ def test_searches_say_what_the_task_says(path):
     Recipe.from_mapping(task.problem.recipe, spec.recipe)
     if spec.space is not None:
         named, own = SPACES.get(spec.space.name)(**spec.space.params), task.create_search_space()
-        assert type(named) is type(own)
-        assert vars(named) == vars(own) or path.stem in OTHER_SIZES
+        assert type(named) is type(own) or path.stem in OTHER_SPACES
+        assert vars(named) == vars(own) or path.stem in OTHER_SIZES + OTHER_SPACES
     inspect.signature(task._load_data).bind(**spec.data)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in SPECS if SearchSpec.from_toml(path).controller.name in ("darts", "dmasking")],
+    ids=lambda p: f"{p.parent.name}-{p.stem}",
+)
+def test_settings_of_supernets_fit_their_spaces(path):
+    spec = SearchSpec.from_toml(path)
+    params = {name: value for name, value in spec.controller.params.items() if name != "supernets"}
+    shape = DataShape(((1, 8, 8) if path.parent.name == "digits" else (3, 32, 32),), 10)
+    check_settings(spec.controller.name, params, SPACES.get(spec.space.name)(**spec.space.params), shape)
 
 
 @pytest.mark.parametrize("name", PAPERS)

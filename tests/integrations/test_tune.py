@@ -15,6 +15,7 @@ from ray.tune.search.search_generator import SearchGenerator
 
 from xnas_ray.controllers.base import Horizon
 from xnas_ray.controllers.registry import CONTROLLERS
+from xnas_ray.controllers.supernet import SupernetController
 from xnas_ray.errors import GenotypeError, ProtocolError, SpecError, UnknownNameError
 from xnas_ray.integrations.tune import XnasSearcher
 from xnas_ray.messages import FailureKind, Outcome, TrialStatus
@@ -78,7 +79,16 @@ def test_the_space_may_be_named():
         make(space="nasbench2001")
 
 
-@pytest.mark.parametrize("name", CONTROLLERS.names())
+SUPERNETS = [name for name in CONTROLLERS.names() if issubclass(CONTROLLERS.get(name), SupernetController)]
+
+
+@pytest.mark.parametrize("name", SUPERNETS)
+def test_supernets_are_for_the_service(name: str):
+    with pytest.raises(SpecError, match="xnas run"):
+        make(name, params={})
+
+
+@pytest.mark.parametrize("name", sorted(set(CONTROLLERS.names()) - set(SUPERNETS)))
 def test_every_controller_can_be_driven(name: str):
     searcher = make(name, params={})
     configs = drive(searcher, 12)

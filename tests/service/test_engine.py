@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from xnas_ray import messages as m
@@ -98,7 +99,7 @@ def service(root: Path, **spec: Any) -> tuple[Engine, Disk, Workers, Proposer]:
     config = SchedulerConfig(lease_s=None, backoff_s=())
     engine = Engine(Scheduler(config), disk, ReuseIndex(root), discard=lambda folders: None)  # type: ignore[arg-type]
     workers, proposer = Workers(engine), Proposer(engine)
-    engine.connect(workers, proposer)  # type: ignore[arg-type]
+    engine.connect(workers, proposer, SimpleNamespace(last_epoch=lambda search_id: None))  # type: ignore[arg-type]
     given = SearchSpec.from_mapping({"task": "t", "seed": 1, "fidelity": 9, **spec}).to_json()
     objectives = [{"name": "val_accuracy", "maximize": True, "unit": "%"}]
     card = {"spec": given, "task": "t", "task_hash": "0" * 32, "space": "any", "objectives": objectives}

@@ -9,6 +9,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -153,7 +154,7 @@ class Service:
             on_refusal=self.engine.refusal,
             flush=self.commits.flush,
         )
-        self.engine.connect(Workers(self.engine), self.hosts)  # type: ignore[arg-type]
+        self.engine.connect(Workers(self.engine), self.hosts, SimpleNamespace(last_epoch=lambda search_id: None))  # type: ignore[arg-type]
         self.last_words = LastWords(self.engine, self.hosts, **settings)
         self.engine.on_finished = self.last_words.begin
         self.commits.start()

@@ -12,6 +12,7 @@ from xnas_ray.service.archive import stored_card
 from xnas_ray.service.leftovers import YOUNG_S, find_leftovers, remove
 from xnas_ray.store import Layout, StoreWriter, new_search_id
 from xnas_ray.store.compaction import KEEP_S
+from xnas_ray.store.layout import supernet_folder
 from xnas_ray.store.reader import load_trials
 
 
@@ -65,6 +66,15 @@ def test_artifacts_of_an_ended_search(store, archive):
     assert found(store) == set() and (best / "weights.pt").exists()
     assert not (store.root / prefix / "2").exists()
     assert store.artifacts(archive.unfinished, 3, (1, 0)).exists()
+
+
+@pytest.mark.parametrize("keep", ["best", "all"])
+def test_supernets_of_an_ended_search(store, archive, monkeypatch, keep):
+    shutil.rmtree(store.root / "artifacts")
+    for search_id in (archive.finished, archive.unfinished):
+        put(store.root / supernet_folder(search_id) / "0", "checkpoint.pt")
+    keeping(store, archive, monkeypatch, keep_weights=keep)
+    assert found(store) == ({f"artifacts/{archive.finished}/supernets"} if keep == "best" else set())
 
 
 @pytest.mark.parametrize("keep", ["none", "best", "front", "all"])

@@ -8,6 +8,7 @@ import itertools
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -163,7 +164,7 @@ def around(tmp_path: Path) -> Surroundings:
     around = Surroundings()
     scheduler = Scheduler(SchedulerConfig(lease_s=None, max_running_searches=1))
     engine = Engine(scheduler, around, ReuseIndex(tmp_path), discard=lambda folders: None)  # type: ignore[arg-type]
-    engine.connect(around, around)  # type: ignore[arg-type]
+    engine.connect(around, around, SimpleNamespace(last_epoch=lambda search_id: None))  # type: ignore[arg-type]
     around.engine = engine
     engine.post(lambda now: m.NodeJoined(now, "n", 1.0, 0.0))
     for number, name in enumerate(("first", "second")):

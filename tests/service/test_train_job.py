@@ -14,7 +14,7 @@ from xnas_ray.client import Client
 from xnas_ray.errors import NanLossError, StoppedError
 from xnas_ray.service.archive import stored_state, weights_of
 from xnas_ray.service.connection import RemoteHead
-from xnas_ray.service.train_job import Group, _cause, run_ranks
+from xnas_ray.service.ranks_job import Group, _cause, run_ranks
 from xnas_ray.store import Layout, load_trials
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -84,7 +84,7 @@ def test_what_a_rank_raises_and_how_a_job_is_stopped(ray_cluster, tmp_path):
 
 
 def test_epochs_are_heard_line_by_line(tmp_path):
-    from xnas_ray.service.train_job import _SCRATCH, EPOCHS, _hear, say_epoch
+    from xnas_ray.service.ranks_job import _SCRATCH, EPOCHS, _hear, say_epoch
 
     heard: list[Any] = []
     assert _hear(tmp_path, 0, heard.append) == 0

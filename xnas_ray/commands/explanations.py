@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xnas_ray.commands.application import command
-from xnas_ray.commands.console import MAX_WIDTH, clean, nearby, note, say, say_drawn, say_json, table
+from xnas_ray.commands.console import MAX_WIDTH, clean, nearby, note, say, say_drawn, say_json, say_table, table
 from xnas_ray.commands.options import AsJson, Root, SearchId
 from xnas_ray.commands.searches import handle_of
 from xnas_ray.errors import ExplanationError
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from xnas_ray.search_handle import SearchHandle
 
 MOTIFS = "motifs"
+DERIVED_METHODS = "derived_methods"
+STRENGTHS = "strengths"
 SURROGATE = "surrogate"
 TRANSFER = "transfer"
 FIGURES = "figures"
@@ -36,6 +39,7 @@ _NEARLY_ALL = 0.9995
         "xnas explain latest --motifs --out figures",
         "xnas explain 01JD 17 --motifs --out figures",
         "xnas explain latest --model",
+        "xnas explain latest --kind derived_methods",
     ]
 )
 def explain(
@@ -51,6 +55,9 @@ def explain(
         bool,
         typer.Option("--model", help="How well the search's model predicts, and what it took from other searches."),
     ] = False,
+    kind: Annotated[
+        str, typer.Option("--kind", metavar="KIND", help="Any table of explanations as it is, such as strengths.")
+    ] = "",
     number: Annotated[int, typer.Option("-n", "--number", min=1, metavar="N", help="At most N of either sort.")] = 5,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FOLDER", help="Also draw them there, as SVG and PNG.")
@@ -63,6 +70,10 @@ def explain(
     model, +- its uncertainty; the interval is over the architectures that have the motif.
     """
     handle = handle_of(root, search_id)
+    if kind:
+        if motifs or model or trial is not None or out is not None:
+            raise ExplanationError("--kind is a whole table and has no picture.", fix="Ask for it alone.")
+        return _explain_kind(handle, kind, as_json)
     if model:
         if motifs or trial is not None or out is not None:
             raise ExplanationError("--model is of a whole search and has no picture.", fix="Ask for it alone.")
@@ -93,6 +104,28 @@ def _explain_search(handle: SearchHandle, found: pd.DataFrame, number: int, out:
         from xnas_ray.explain.motif_drawing import motif_figure, motif_info
 
         _say_files(save_figure(motif_figure(motif_info(found, number)), out, MOTIFS))
+
+
+def _explain_kind(handle: SearchHandle, kind: str, as_json: bool) -> None:
+    found = handle.explanations(kind).drop(columns="search_id", errors="ignore")
+    if as_json:
+        say_json(_records(found))
+        return
+    _say_frame(found)
+
+
+def _say_frame(found: pd.DataFrame) -> None:
+    """Print a table, texts first, then counts, then numbers."""
+    columns = sorted(found.columns, key=lambda name: (found[name].dtype.kind == "f", found[name].dtype.kind in "iu"))
+    texts = [[_text(value) for value in row] for row in found[columns].itertuples(index=False)]
+    say_table([clean(name) for name in columns], texts)
+
+
+def _text(value: object) -> str:
+    """A cell of a table: numbers short, what there is none of empty."""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.6g}"
+    return "" if value is None or str(value) == "<NA>" else clean(str(value))
 
 
 def _explain_model(handle: SearchHandle, as_json: bool) -> None:
@@ -152,20 +185,47 @@ def _records(found: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def say_why(handle: SearchHandle, number: int) -> None:
-    """Print the motifs of a search that has ended and draw them into its store; nothing where it has stored none."""
-    from xnas_ray.explain.drawing import save_figure
-    from xnas_ray.explain.motif_drawing import motif_figure, motif_info
-    from xnas_ray.explain.motifs import best_motifs, worst_motifs
+    """Print why the best of a search that has ended are good, as far as it has stored that, and draw it into its store.
+
+    Args:
+        handle: the search.
+        number: motifs of either sort that are shown.
+    """
     from xnas_ray.service.archive import stored_explanations
 
     root = handle.client.root
-    found = stored_explanations(root, handle.id, MOTIFS)
-    if found is None:
-        return
+    motifs = stored_explanations(root, handle.id, MOTIFS)
+    if motifs is not None:
+        _say_motif_tables(handle, motifs, number)
+    methods = stored_explanations(root, handle.id, DERIVED_METHODS)
+    if methods is not None:
+        say("\nwhat was read off the supernets, by method")
+        _say_frame(methods.drop(columns="search_id", errors="ignore"))
+    strengths = stored_explanations(root, handle.id, STRENGTHS)
+    if strengths is not None:
+        _draw_strengths(handle, strengths)
+
+
+def _draw_strengths(handle: SearchHandle, found: pd.DataFrame) -> None:
+    """Draw how strongly every method speaks for every option, of every supernet."""
+    from xnas_ray.explain.drawing import save_figure
+    from xnas_ray.explain.strength_drawing import strength_figure, strength_info
+
+    named = found.assign(method=[f"{m}, supernet {n}" for m, n in zip(found["method"], found["supernet"], strict=True)])
+    drawn = save_figure(strength_figure(strength_info(named)), handle.client.root / FIGURES / handle.id, STRENGTHS)
+    say("\npicture: " + " and ".join(str(nearby(path)) for path in drawn))
+
+
+def _say_motif_tables(handle: SearchHandle, found: pd.DataFrame, number: int) -> None:
+    from xnas_ray.explain.drawing import save_figure
+    from xnas_ray.explain.motif_drawing import motif_figure, motif_info
+    from xnas_ray.explain.motifs import best_motifs, worst_motifs
+
     say("\nwhy: " + _headline(found))
     _say_motifs("good", best_motifs(found, number), found)
     _say_motifs("bad", worst_motifs(found, number), found)
-    drawn = save_figure(motif_figure(motif_info(found, number)), root / FIGURES / handle.id, MOTIFS)
+    folder = handle.client.root / FIGURES / handle.id
+    drawn = save_figure(motif_figure(motif_info(found, number)), folder, MOTIFS)
     say("\npicture: " + " and ".join(str(nearby(path)) for path in drawn))
 
 

@@ -9,8 +9,11 @@ CONTROLLERS: Registry[Controller] = Registry(
     "controller",
     {
         "bananas": "xnas_ray.controllers.bananas",
+        "darts": "xnas_ray.controllers.supernet",
+        "dmasking": "xnas_ray.controllers.supernet",
         "nasbowl": "xnas_ray.controllers.nasbowl",
         "nsga2": "xnas_ray.controllers.nsga2",
+        "pc_darts": "xnas_ray.controllers.supernet",
         "random_search": "xnas_ray.controllers.random_search",
         "regularized_evolution": "xnas_ray.controllers.regularized_evolution",
     },

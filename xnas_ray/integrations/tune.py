@@ -13,6 +13,7 @@ from ray.tune.search.variant_generator import parse_spec_vars
 
 from xnas_ray.controllers.base import Controller, Goal, Horizon
 from xnas_ray.controllers.registry import CONTROLLERS
+from xnas_ray.controllers.supernet import SupernetController
 from xnas_ray.errors import SpecError
 from xnas_ray.messages import (
     Candidate,
@@ -230,6 +231,12 @@ class XnasSearcher(Searcher):
         self.controller = self._new_controller()
 
     def _new_controller(self) -> Controller:
+        if issubclass(CONTROLLERS.get(self._name, field="controller"), SupernetController):
+            raise SpecError(
+                f"{self._name!r} trains its supernets in a job of its own, for which Tune has no place.",
+                field="controller",
+                fix="Give the search to the service: `xnas run` or `xnas submit`.",
+            )
         return CONTROLLERS.create(
             self._name,
             self._params,

@@ -29,7 +29,7 @@ class Cell(nn.Module):
         self.edges = nn.ModuleList()
         self.wiring: list[list[tuple[int, int]]] = [[] for _ in range(NODES)]  # node -> (source, operation)
         for option, (source, target) in zip(genotype, EDGES, strict=True):
-            operation = _operation(OPERATIONS[option], channels)
+            operation = make_operation(OPERATIONS[option], channels)
             if operation is not None:
                 self.wiring[target].append((source, len(self.edges)))
                 self.edges.append(operation)
@@ -103,8 +103,8 @@ def build(space: Space, genotype: Genotype, shape: DataShape) -> nn.Module:
     return NASBench201Network(space.check(genotype), shape, whole.cells_per_stage, whole.channels, whole.stages)
 
 
-def _operation(name: str, channels: int) -> nn.Module | None:
-    """The module of an edge, None for no edge."""
+def make_operation(name: str, channels: int) -> nn.Module | None:
+    """The module of an edge, by a name of ``OPERATIONS``; None for ``none``."""
     if name == "none":
         return None
     if name == "skip_connect":

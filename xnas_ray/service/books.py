@@ -73,11 +73,13 @@ class Book:
     Args:
         search_id: its id.
         card: see ``resolve.Search.card``.
+        derived: whether the job of a supernet search has ended: there are architectures to train now.
     """
 
-    def __init__(self, search_id: str, card: Mapping[str, Any]) -> None:
+    def __init__(self, search_id: str, card: Mapping[str, Any], *, derived: bool = False) -> None:
         """Nothing proposed yet."""
         self.search_id = search_id
+        self.gang_workers = 0 if derived else int(card.get("gang", 0))
         self.card = card
         self.spec = SearchSpec.from_mapping(card["spec"])
         self.objectives: list[dict[str, Any]] = list(card["objectives"])
@@ -108,6 +110,7 @@ class Book:
             max_workers=spec.resources.workers,
             retries=spec.retries,
             timeout_s=spec.timeout_s,
+            gang_workers=self.gang_workers,
         )
 
     def signed(self, metrics: Mapping[str, float]) -> tuple[float, ...] | None:

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from xnas_ray import messages as m
@@ -76,6 +76,19 @@ class Hosts(Protocol):
         """Close a controller."""
 
 
+class Jobs(Protocol):
+    """See ``supernet_job.SupernetJobs``."""
+
+    def start(self, search_id: str, card: Mapping[str, Any], placement: Sequence[tuple[str, int]]) -> None:
+        """Start a job."""
+
+    def stop(self, search_id: str) -> None:
+        """End a job."""
+
+    def last_epoch(self, search_id: str) -> tuple[int, int, Mapping[str, float]] | None:
+        """Supernet, epoch and record of what a running job told last."""
+
+
 class Engine:
     """Drives one scheduler; every method runs in the head's event loop.
 
@@ -109,6 +122,7 @@ class Engine:
         self.books: dict[str, Book] = {}
         self.fleet: Fleet
         self.hosts: Hosts
+        self.jobs: Jobs
         self._discard = discard
         self._events: collections.deque[m.Event] = collections.deque()
         self._handling = False
@@ -133,12 +147,15 @@ class Engine:
             m.LogSearch: self._log_search,
             m.Dispatch: self._dispatch,
             m.StopTrial: lambda c: self.fleet.stop_trial(c.worker_id, c.search_id, c.trial, c.attempt, c.checkpoint),
+            m.StartGang: lambda c: self.jobs.start(c.search_id, self.books[c.search_id].card, c.placement),
+            m.StopGang: lambda c: self.jobs.stop(c.search_id),
         }
 
-    def connect(self, fleet: Fleet, hosts: Hosts) -> None:
-        """Give the engine its workers and controllers."""
+    def connect(self, fleet: Fleet, hosts: Hosts, jobs: Jobs) -> None:
+        """Give the engine its workers, controllers and jobs."""
         self.fleet = fleet
         self.hosts = hosts
+        self.jobs = jobs
 
     # ---- events -----------------------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from xnas_ray.service.archive import stored_card, stored_state, stored_status, t
 from xnas_ray.service.books import Book
 from xnas_ray.service.bring_up import ENDPOINT
 from xnas_ray.service.commits import Commits
+from xnas_ray.service.derived import has_discretization
 from xnas_ray.service.engine import CANCEL_REQUESTED, Engine
 from xnas_ray.service.finalists import KIND, stored_test, weights_assignment
 from xnas_ray.service.fleet import Fleet
@@ -42,6 +43,7 @@ from xnas_ray.service.settings import HeadSettings
 from xnas_ray.service.spool import Spool
 from xnas_ray.service.status import live_status
 from xnas_ray.service.submissions import Submissions
+from xnas_ray.service.supernet_job import SupernetJobs
 from xnas_ray.service.trusted import write_private
 from xnas_ray.store.layout import Layout
 from xnas_ray.store.reader import search_rows
@@ -133,7 +135,14 @@ class Head:
             flush=self.commits.flush,
         )
         self.hosts.on_asked = lambda seconds: self.engine.happened.asks_s.add(seconds)
-        self.engine.connect(self.fleet, self.hosts)
+        self.jobs = SupernetJobs(
+            self.root,
+            append=self.writer.append_explanation,
+            flush=self._flush_explanations,
+            post=self.engine.post,
+            ended=lambda search_id: self.hosts.open(search_id, self.engine.books[search_id].card),
+        )
+        self.engine.connect(self.fleet, self.hosts, self.jobs)
         self.engine.on_change = self._notify
         self.submissions = Submissions(self.engine, self.hosts)
         self.nodes = Nodes(self.settings, self.engine.post, self.fleet.lost_nodes)
@@ -170,7 +179,8 @@ class Head:
     def _take_up(self, search_id: str) -> None:
         """Give the scheduler a search of the store, as it stands there."""
         history = replay(self.root, search_id, curves=False)
-        book = Book(search_id, stored_card(self.root, search_id))
+        card = stored_card(self.root, search_id)
+        book = Book(search_id, card, derived="gang" in card and has_discretization(self.root, search_id))
         self.engine.books[search_id] = book
         if self.settings.max_workers is not None:
             book.limit_workers(self.settings.max_workers)
@@ -390,9 +400,12 @@ class Head:
 
         table = pd.DataFrame([{"trial": trial, "metric": k, "value": v} for k, v in metrics.items()])
         self.writer.append_explanation(KIND, search_id, table)
+        await self._flush_explanations()
+        return metrics
+
+    async def _flush_explanations(self) -> None:
         self.commits.append([])
         await self.commits.flush()
-        return metrics
 
     async def stop(self, checkpoint: bool = True) -> None:
         """End the service: running trials checkpoint, rows are flushed, workers end, the store is free.
@@ -407,6 +420,7 @@ class Head:
     async def _stop(self, checkpoint: bool) -> None:
         if checkpoint:
             await self._checkpoint_all()
+        await self.jobs.stop_all()
         await self.last_words.settle()
         for task in self._tasks:
             task.cancel()

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from xnas_ray.controllers.base import Controller
+from xnas_ray.controllers.supernet import Derived, SupernetController
 from xnas_ray.errors import SearchNotFoundError
 from xnas_ray.messages import Candidate
 from xnas_ray.randomness import canonical_json, training_seed
+from xnas_ray.service.derived import derived_architectures
 from xnas_ray.service.proposals import Proposal, Told
 from xnas_ray.service.resolve import Search, open_search, resolve
 from xnas_ray.spec import SearchSpec
@@ -37,6 +39,12 @@ class OpenSearch:
         """Hand one outcome to the controller, in the store's order."""
         self.controller.tell(told.outcome)
         self.told_through = told.seq
+
+    def derive(self, found: Sequence[Derived]) -> None:
+        """Hand what the job of a supernet search has found to its controller."""
+        if found:
+            assert isinstance(self.controller, SupernetController)
+            self.controller.derive(found)
 
     def propose(self) -> Proposal | None:
         """The next candidate: first the warm start, then the controller's own."""
@@ -97,6 +105,7 @@ class ControllerHost:
     def open(self, search_id: str, card: Mapping[str, Any]) -> Position:
         """Construct a controller and replay its durable rows; returns (epoch, seq) of the last outcome told."""
         opened = OpenSearch(open_search(self.root, card))
+        opened.derive(derived_architectures(self.root, search_id))
         history = replay(self.root, search_id)
         for asked in history.asked:
             opened.adopt(asked.candidate)

@@ -19,7 +19,7 @@ from xnas_ray.store.activations import ACTIVATIONS_FILE
 from xnas_ray.store.compaction import KEEP_S
 from xnas_ray.store.fence import current_writer
 from xnas_ray.store.ids import is_search_id
-from xnas_ray.store.layout import Layout
+from xnas_ray.store.layout import Layout, supernet_folder
 from xnas_ray.store.parts import PartFile, list_parts
 from xnas_ray.store.reader import last_of, search_rows
 from xnas_ray.store.writer import StoreWriter
@@ -131,6 +131,9 @@ def _artifacts(layout: Layout, search_id: str, spec: dict[str, Any]) -> Iterator
         return
     policies = {"keep_weights": spec["keep_weights"], "keep_activations": spec.get("keep_activations", "none")}
     kept = {name: _kept(layout, search_id, policy) for name, policy in policies.items()}
+    supernets = layout.root / supernet_folder(search_id)
+    if supernets.is_dir() and spec["keep_weights"] != "all":
+        yield Leftover(supernets, _size(supernets), f"keep_weights = {spec['keep_weights']}")
     for attempt in sorted(top.glob("*/*-*")):
         of = layout.relative(attempt)
         if not any(of in folders for folders in kept.values()):

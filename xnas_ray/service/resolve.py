@@ -11,6 +11,7 @@ from typing import Any
 
 from xnas_ray.controllers.base import Controller, Goal, Horizon, Source
 from xnas_ray.controllers.registry import CONTROLLERS
+from xnas_ray.controllers.supernet import SupernetController
 from xnas_ray.errors import GenotypeError, SpecError, TaskError, UnknownNameError
 from xnas_ray.messages import Genotype
 from xnas_ray.objectives.base import Objective, check_objectives
@@ -23,6 +24,7 @@ from xnas_ray.spaces.constrained import ANALYTIC, ConstrainedSpace
 from xnas_ray.spaces.joint import JointSpace
 from xnas_ray.spec import SearchSpec, parse_constraint
 from xnas_ray.store.layout import Layout
+from xnas_ray.supernets.registry import check_settings
 from xnas_ray.tasks.loading import LoadedTask, import_bundle
 from xnas_ray.training.recipe import Recipe
 
@@ -119,8 +121,15 @@ class Search:
                 "outputs": self.shape.outputs,
                 "kind": self.shape.kind,
             },
+            **({"gang": self.gang_workers} if self.gang_workers else {}),
             **({"sources": [sources.as_json(source) for source in self.sources]} if self.sources else {}),
         }
+
+    @property
+    def gang_workers(self) -> int:
+        """Workers that the search needs all at once, for the job that trains its supernets; 0 for other searches."""
+        kind = self.task.plugin(CONTROLLERS, self.spec.controller.name, "controller")
+        return (self.spec.resources.workers or 1) if issubclass(kind, SupernetController) else 0
 
     @property
     def space_name(self) -> str:
@@ -178,7 +187,9 @@ def resolve(root: Path, spec: SearchSpec, task_hash: str) -> Search:
             objective.check_data(problem, data)
     _check_genes(search.space, search.spec.recipe)
     search = _with_sources(root, search)
-    search.controller()  # wrong parameters are refused here, not in a running service
+    controller = search.controller()  # wrong parameters are refused here, not in a running service
+    if isinstance(controller, SupernetController):
+        _check_supernet(search, controller)
     for number, text in enumerate(search.spec.warm_start):
         try:
             if not sources.is_id(text):
@@ -186,6 +197,15 @@ def resolve(root: Path, spec: SearchSpec, task_hash: str) -> Search:
         except GenotypeError as error:
             raise SpecError(error.message, field=f"warm_start.{number}", fix=error.fix, valid=error.valid) from None
     return search
+
+
+def _check_supernet(search: Search, controller: SupernetController) -> None:
+    """A supernet search learns from data, and its settings fit the space."""
+    if not search.task.has_data:
+        raise TaskError(
+            "has no load_data(): there is nothing that a supernet could learn from.", field=f"task {search.task.name}"
+        )
+    check_settings(controller.search, controller.settings, search.space.unwrapped, search.shape)
 
 
 def _assemble(spec: SearchSpec, task: LoadedTask, shape: DataShape) -> Search:

@@ -23,7 +23,7 @@ def live_status(engine: Engine, book: Book) -> dict[str, Any]:
         "name": book.spec.name,
         "submitted_by": book.card.get("submitted_by"),
         "state": str(SearchState.DRAINING if finishing else view.state),
-        "reason": EXPLAINING if finishing else view.reason or view.note,
+        "reason": EXPLAINING if finishing else view.reason or view.note or _job(engine, book),
         "task": book.card["task"],
         "controller": book.spec.controller.name,
         "priority": book.spec.priority,
@@ -53,6 +53,16 @@ def live_status(engine: Engine, book: Book) -> dict[str, Any]:
         "stale_reports": view.stale_reports,
         "executions": book.executions,
     }
+
+
+def _job(engine: Engine, book: Book) -> str:
+    """How far the job of a supernet search is."""
+    last = engine.jobs.last_epoch(book.search_id)
+    if last is None:
+        return ""
+    number, epoch, record = last
+    losses = ", ".join(f"{name} {record[name]:.3g}" for name in ("train_loss", "architecture_loss") if name in record)
+    return f"supernet {number}, epoch {epoch}" + (f": {losses}" if losses else "")
 
 
 def _running(book: Book) -> list[dict[str, Any]]:

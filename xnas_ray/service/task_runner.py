@@ -90,7 +90,8 @@ class TaskRunner:
 
     def _train_together(self, assignment: Assignment, search: Search, context: AttemptContext) -> TrialResult:
         """Train on all GPUs of this worker at once."""
-        from xnas_ray.service.train_job import Group, train_together
+        from xnas_ray.service.ranks_job import Group
+        from xnas_ray.service.train_job import train_together
 
         group = Group.beside(int(search.spec.resources.gpus), cuda=self._device.type == "cuda")
         result = train_together(self._root, search.card(), assignment, context, group)

@@ -8,6 +8,7 @@ from typing import Any
 
 from xnas_ray.messages import Candidate
 from xnas_ray.service.archive import stored_card
+from xnas_ray.service.derived import derived_architectures
 from xnas_ray.service.host import OpenSearch
 from xnas_ray.service.proposals import Told
 from xnas_ray.service.resolve import open_search
@@ -69,6 +70,7 @@ def verify(root: Path | str, search_id: str) -> Verification:
     """
     history = replay(Path(root), search_id)
     opened = OpenSearch(open_search(Path(root), stored_card(root, search_id)))
+    opened.derive(derived_architectures(Path(root), search_id))
     tells = list(zip(history.positions, history.outcomes, strict=True))
     asked = sorted(history.asked, key=lambda one: one.candidate.ask_number)
     told = 0

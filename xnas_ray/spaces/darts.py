@@ -21,7 +21,6 @@ from xnas_ray.spaces.registry import register_space
 
 if TYPE_CHECKING:
     import networkx as nx
-    from torch import nn
 
 OPERATIONS = (
     "max_pool_3x3",
@@ -57,23 +56,33 @@ class DARTS(Space):
     Args:
         layers: cells of the network.
         channels: of the first cell's nodes (``init_channels``, 36 on CIFAR-10); every reduction doubles them.
+        drop_path: probability of dropping a path at the end of training, growing evenly from 0 (officially 0.2).
+        auxiliary_weight: how much the loss of an auxiliary head counts in training (officially 0.4); 0 has none.
 
     Raises:
-        SpecError: a parameter is not a whole number of at least 1.
+        SpecError: a size is not a whole number of at least 1, a probability or weight is out of range.
     """
 
     name = "darts"
-    builder = "xnas_ray.spaces.darts:build"
+    builder = "xnas_ray.networks.darts:build"
 
-    def __init__(self, *, layers: int = 20, channels: int = 36) -> None:
-        """Check and keep the parameters; the defaults are the official CIFAR-10 network."""
-        given = {"layers": layers, "channels": channels}
-        for name, value in given.items():
+    def __init__(
+        self, *, layers: int = 20, channels: int = 36, drop_path: float = 0.0, auxiliary_weight: float = 0.0
+    ) -> None:
+        """Check and keep the parameters; the defaults are the official CIFAR-10 network without regularisation."""
+        sizes = {"layers": layers, "channels": channels}
+        for name, value in sizes.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise SpecError(f"must be a whole number of at least 1, got {value!r}.", field=f"space.params.{name}")
-        self.params = given
+        shares = {"drop_path": drop_path, "auxiliary_weight": auxiliary_weight}
+        for name, share in shares.items():
+            if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < 1:
+                raise SpecError(f"must be a number from 0 to below 1, got {share!r}.", field=f"space.params.{name}")
+        self.params = {**sizes, **{name: float(share) for name, share in shares.items()}}
         self.layers = layers
         self.channels = channels
+        self.drop_path = float(drop_path)
+        self.auxiliary_weight = float(auxiliary_weight)
         self.choices = tuple(choice for cell in CELLS for choice in _cell_choices(cell))
 
     def key(self, genotype: Genotype) -> str:
@@ -110,7 +119,7 @@ class DARTS(Space):
         parts = [costs.conv2d(colours, last, 3, size), costs.batch_norm(last)]
         halved = False  # whether the last cell was a reduction: then the one before it is twice as large
         for layer in range(self.layers):
-            reduces = layer in (self.layers // 3, 2 * self.layers // 3)
+            reduces = layer in reduction_layers(self.layers)
             channels *= 2 if reduces else 1
             parts += _factorized_reduce(before, channels, size) if halved else _convolution(before, channels, size)
             parts += _convolution(last, channels, size)
@@ -166,17 +175,9 @@ class DARTS(Space):
         return _first_member(genotype[:half]), _first_member(genotype[half:])
 
 
-def build(space: Space, genotype: Genotype, shape: DataShape) -> nn.Module:
-    """Refuses: this version searches the space without training its networks.
-
-    Raises:
-        SpecError: always.
-    """
-    raise SpecError(
-        f"this version cannot build the networks of space {space.name!r}.",
-        field="space.name",
-        fix="Search it on a table, or in a task whose Problem(evaluate=...) measures architectures by itself.",
-    )
+def reduction_layers(layers: int) -> tuple[int, int]:
+    """The cells of a network that reduce, of so many."""
+    return layers // 3, 2 * layers // 3
 
 
 # ---- cells as numbers ------------------------------------------------------------------------------------------------

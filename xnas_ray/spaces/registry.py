@@ -9,6 +9,7 @@ SPACES: Registry[Space] = Registry(
     "space",
     {
         "darts": "xnas_ray.spaces.darts",
+        "fbnetv2": "xnas_ray.spaces.fbnetv2",
         "joint": "xnas_ray.spaces.joint",
         "nasbench101": "xnas_ray.spaces.nasbench101",
         "nasbench201": "xnas_ray.spaces.nasbench201",

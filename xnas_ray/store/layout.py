@@ -121,6 +121,15 @@ def check_search_id(search_id: str) -> str:
     return search_id
 
 
+def supernet_folder(search_id: str) -> str:
+    """Folder of what a search's supernets leave while they are trained, relative to the store.
+
+    Raises:
+        StoreError: a malformed id.
+    """
+    return f"artifacts/{check_search_id(search_id)}/supernets"
+
+
 def attempt_folder(search_id: str, trial: int, attempt: Attempt) -> str:
     """Folder of an attempt's files, relative to the store.
 

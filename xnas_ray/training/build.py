@@ -14,6 +14,10 @@ from xnas_ray.spaces.base import DataShape, Space
 def build_network(space: Space, genotype: Genotype, shape: DataShape) -> nn.Module:
     """The network that the builder of the whole space makes; ``network(*inputs)`` gives ``n x outputs``.
 
+    In training it may also give a pair, its outputs and those of an auxiliary head whose loss counts
+    ``network.auxiliary_weight``; and a method ``start_epoch(epoch, epochs)`` is called before every epoch, from 0, of a
+    schedule of so many.
+
     Raises:
         UnknownNameError: ``space.builder`` names no function.
         GenotypeError: the genotype does not belong to the space.

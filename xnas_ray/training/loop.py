@@ -162,7 +162,8 @@ class _Training:
         self.augment = Augmentation(recipe, data.data_shape, own_seed, device)
         self.evaluator = Evaluator(problem, recipe, device)
         self.steps_per_epoch = len(self._batches(0))
-        self.schedule = Schedule(recipe, self.steps_per_epoch, candidate.schedule_epochs)
+        self.schedule_epochs = candidate.schedule_epochs
+        self.schedule = Schedule(recipe, self.steps_per_epoch, self.schedule_epochs)
         self.identity = _identity(space, genotype, data.data_shape, candidate, recipe, seed, len(data.train))
         self.epoch, self.batch = 0, 0
         self.loss_sum = torch.zeros((), dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
@@ -195,6 +196,8 @@ class _Training:
 
     def _train_epoch(self) -> None:
         self.network.train()
+        if start_epoch := getattr(self.model, "start_epoch", None):  # what a network changes as training goes on
+            start_epoch(self.epoch, self.schedule_epochs)
         batches = self._batches(self.epoch)
         while self.batch < len(batches):
             self._stop_if_asked()
@@ -221,11 +224,7 @@ class _Training:
         targets = train.targets.index_select(0, indices).to(self.device, non_blocking=True)
         inputs, mixed = self.augment(inputs, self.epoch, self.batch)
         with autocast(self.recipe, self.device):
-            outputs = self.network(*inputs)
-            loss = self.loss(outputs, targets)
-            if mixed is not None:
-                partners, share = mixed
-                loss = share * loss + (1 - share) * self.loss(outputs, targets[partners])
+            loss = self._loss(self.network(*inputs), targets, mixed)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss * self.ranks.weight(len(indices), len(batch))).backward()
         if self.recipe.grad_clip:
@@ -236,6 +235,20 @@ class _Training:
         if self.average:
             self.average.update(self.model, step)
         self.loss_sum += loss.detach() * len(indices)
+
+    def _loss(
+        self, outputs: Tensor | tuple[Tensor, Tensor], targets: Tensor, mixed: tuple[Tensor, float] | None
+    ) -> Tensor:
+        """The loss of a batch; a network with an auxiliary head gives that one's outputs too, and their weight."""
+        if isinstance(outputs, tuple):
+            main, auxiliary = (self._loss(one, targets, mixed) for one in outputs)
+            weight: Any = self.model.auxiliary_weight
+            return main + weight * auxiliary
+        loss = self.loss(outputs, targets)
+        if mixed is None:
+            return loss
+        partners, share = mixed
+        return share * loss + (1 - share) * self.loss(outputs, targets[partners])
 
     def _finish_epoch(self) -> None:
         """Measure, report, and write a checkpoint when the last one is old."""

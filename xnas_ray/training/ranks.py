@@ -8,6 +8,7 @@ times, and the first rank alone writes, measures and reports.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +65,13 @@ class Ranks:
         """The sum of a number over all ranks, in place."""
         return number
 
+    def mean(self, tensors: Sequence[Tensor]) -> None:
+        """Average tensors over all ranks, in place; the same shapes and types everywhere."""
+
+    def gather(self, tensor: Tensor) -> list[Tensor]:
+        """The tensors of all ranks, in their order; of one shape."""
+        return [tensor]
+
 
 ALONE = Ranks()
 
@@ -117,3 +125,19 @@ class GroupRanks(Ranks):
         """See ``Ranks.total``."""
         torch.distributed.all_reduce(number)
         return number
+
+    def mean(self, tensors: Sequence[Tensor]) -> None:
+        """See ``Ranks.mean``: in one message, whatever their number."""
+        if self.size == 1 or not tensors:
+            return
+        together = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+        torch.distributed.all_reduce(together)
+        together /= self.size
+        for tensor, part in zip(tensors, together.split([t.numel() for t in tensors]), strict=True):
+            tensor.detach().copy_(part.view_as(tensor))
+
+    def gather(self, tensor: Tensor) -> list[Tensor]:
+        """See ``Ranks.gather``."""
+        found = [torch.empty_like(tensor) for _ in range(self.size)]
+        torch.distributed.all_gather(found, tensor.contiguous())
+        return found
