@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from xnas_ray.spaces.nasbench1shot1 import NASBench1Shot1
+from xnas_ray.spaces.nasbench101 import NASBench101
+
 FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "reproduce" / "darts_im"
 
 
@@ -31,3 +39,27 @@ def test_solvers_see_the_curvature_or_do_not(script, capsys):
     assert abs(cosine["neumann, gamma 1e-3, K=3"] - cosine["identity"]) < 0.01
     assert cosine["neumann, gamma 1/λmax, K=100"] > 0.99 > cosine["neumann, gamma 1/λmax, K=3"] > cosine["identity"]
     assert cosine["cg, damping 1e-3"] > 0.99
+
+
+def test_coverage_counts_classes_that_a_table_has(script, capsys, tmp_path):
+    """Three rows: a cell of the space, one that is isomorphic to it, and one that the space has not."""
+    coverage = script("coverage")
+    space = NASBench1Shot1(variant=1)
+    genotype = space.genotype((0, 1, 2, 0), ((0,), (0, 1), (0, 2), (1, 3), (2, 4)))
+    whole = NASBench101()
+    same = whole.member(whole.parse(space.format(genotype)), np.random.default_rng(0))
+    texts = [space.format(genotype), whole.format(same), "010001000 input,conv3x3-bn-relu,output"]
+    adjacency, ops = zip(*(text.split(" ") for text in texts), strict=True)
+    pq.write_table(pa.table({"adjacency": adjacency, "ops": ops}), path := tmp_path / "table.parquet")
+    coverage.main(["--table", str(path), "--variants", "1"])
+    head, _, row = capsys.readouterr().out.splitlines()
+    assert "in the table (2)" in head
+    assert row == "| 1 | 2,685 | 1 | 0.04% |"
+
+
+def test_coverage_without_a_table_says_what_to_do(script, capsys, monkeypatch):
+    monkeypatch.delenv("XNAS_DATA", raising=False)
+    coverage = script("coverage")
+    with pytest.raises(SystemExit):
+        coverage.main([])
+    assert "--table" in capsys.readouterr().err

@@ -12,6 +12,7 @@ SPACES: Registry[Space] = Registry(
         "fbnetv2": "xnas_ray.spaces.fbnetv2",
         "joint": "xnas_ray.spaces.joint",
         "nasbench101": "xnas_ray.spaces.nasbench101",
+        "nasbench1shot1": "xnas_ray.spaces.nasbench1shot1",
         "nasbench201": "xnas_ray.spaces.nasbench201",
     },
 )

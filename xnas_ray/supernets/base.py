@@ -111,6 +111,13 @@ class RelaxedSupernet(Supernet):
             keep_none: whether ``none`` may be taken.
         """
 
+    def taken(self, strengths: Tensor, *, keep_none: bool = False) -> dict[int, int] | None:
+        """The operation of each edge that is in ``genotype(strengths)``, by the index of the edge.
+
+        None where an operation is in the architecture exactly if leaving it out changes the architecture.
+        """
+        return None
+
     def architecture_parameters(self) -> list[nn.Parameter]:
         """See ``Supernet.architecture_parameters``."""
         return [self.alpha]

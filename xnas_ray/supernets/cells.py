@@ -23,6 +23,7 @@ INITIAL_STD = 1e-3
 
 SUPERNETS = {
     "darts": "xnas_ray.supernets.darts_cells:DartsSupernet",
+    "nasbench1shot1": "xnas_ray.supernets.nasbench1shot1:NASBench1Shot1Supernet",
     "nasbench201": "xnas_ray.supernets.nasbench201:NASBench201Supernet",
 }
 """Spaces with a relaxed supernet, and its class."""

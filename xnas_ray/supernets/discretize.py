@@ -333,8 +333,10 @@ def _strongest(options: tuple[str, ...], strengths: tuple[float, ...]) -> str | 
 def _taken(supernet: RelaxedSupernet, strengths: Tensor, keep_none: bool) -> dict[int, int]:
     """The operation of each edge that is in the architecture, by the index of the edge.
 
-    It is in the architecture if that is another one without it.
+    Unless the supernet says it, it is in the architecture if that is another one without it.
     """
+    if (said := supernet.taken(strengths, keep_none=keep_none)) is not None:
+        return said
     genotype = supernet.genotype(strengths, keep_none=keep_none)
     known = _only(strengths, _candidates(supernet, keep_none))
     found = {}
