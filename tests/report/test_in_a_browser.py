@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from xnas_ray.store import StoreWriter, load_trials
+from xnas_ray.store import StoreWriter, list_searches, load_trials
 
-FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "performance"
+EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
+FOLDER = EXPERIMENTS / "performance"
+FASHION_MNIST = EXPERIMENTS / "reproduce" / "xnas" / "fashion_mnist"
 pytestmark = pytest.mark.skipif(shutil.which("chromium") is None, reason="the program chromium is not installed")
 MAX_BYTES = 10_000_000
 LONG = "<img src=x onerror=alert(1)> and then many more characters"
@@ -219,20 +220,12 @@ def test_one_objective_has_no_front_and_one_search_alone_no_trial(page, archive,
     quiet(page, path)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_search_that_was_trained(page, tmp_path):
-    """Sixty networks, trained on the digits for an epoch each, with both objectives."""
-    spec, path, store = tmp_path / "spec.toml", tmp_path / "report.html", tmp_path / "store"
-    spec.write_text(
-        'task = "digits"\ncontroller = "nsga2"\nobjectives = ["val_accuracy", "introspectability"]\nseed = 3\n'
-        "fidelity = 1\nbudget = { trials = 60 }\nresources = { workers = 2 }\n"
-    )
-    for words in (["run", spec], ["report", "latest", "--out", path]):  # Ray in this process is the other tests' own
-        command = [sys.executable, "-m", "xnas_ray", *map(str, words), "--root", str(store)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert len(load_trials(store)) == 60 and path.stat().st_size < MAX_BYTES
+@pytest.mark.parametrize("number", [0, 1], ids=["two objectives", "accuracy alone"])
+def test_the_searches_on_fashion_mnist(page, tmp_path, xnas, number):
+    """Networks that were trained on Fashion-MNIST, searched for with both objectives, and for accuracy alone."""
+    search_id, path = list_searches(FASHION_MNIST)["search_id"][number], tmp_path / "report.html"
+    assert xnas("report", search_id, "--out", path, "--root", FASHION_MNIST).code == 0
+    assert len(load_trials(FASHION_MNIST, search_id)) >= 60 and path.stat().st_size < MAX_BYTES
     opened(page, path)
     sections = set(page.ask("[...document.querySelectorAll('main section')].map((s) => s.id)"))
     assert {"front", "volume", "coordinates", "layers", "pairs", "workers"} <= sections
