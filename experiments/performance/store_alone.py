@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from measuring import left_behind
@@ -166,7 +167,7 @@ async def _search(root: Path, trials: int) -> StoreCost:
         StoreWriter.open(root), live=lambda: list(engine.books), on_full=_stop, on_fenced=_stop, on_space=bool
     )
     engine = Engine(Scheduler(), commits, ReuseIndex(root), discard=lambda folders: None)
-    engine.connect(InstantWorkers(engine), CountingController(engine, cost))
+    engine.connect(InstantWorkers(engine), CountingController(engine, cost), SimpleNamespace())  # no supernets here
     commits.start()
     search_id = new_search_id(time.time())
     book = Book(search_id, _card(trials))

@@ -257,6 +257,25 @@ def test_a_restored_gang_search_that_has_proposed_does_not_run_its_job_again() -
     assert not world.of(m.StartGang) and world.statuses("g") == ["completed"]
 
 
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_running_gang_whose_node_goes_starts_again_elsewhere(leaves: bool) -> None:
+    world = cluster(("x", 4.0, 0.0))
+    world.send(m.SearchSubmitted, "g", GANG)
+    world.send(m.NodeJoined, "y", 4.0, 0.0)
+    if leaves:
+        world.send(m.NodeLeft, "x")
+    else:
+        world.send(m.NodeDraining, "x", False)
+        assert not world.of(m.StopGang), "there is still time"
+        world.send(m.NodeDraining, "x", True)
+    assert world.of(m.StopGang) == [m.StopGang("g")]
+    world.run(1.0)
+    assert world.of(m.StartGang) == [m.StartGang("g", (("x", 2),)), m.StartGang("g", (("y", 2),))]
+    world.send(m.GangEnded, "g", True)
+    world.run()
+    assert world.statuses("g") == ["completed"] * 2
+
+
 def test_an_end_that_comes_twice_is_dropped() -> None:
     world = cluster(("x", 4.0, 0.0))
     world.send(m.SearchSubmitted, "g", m.SearchConfig(cpus=2.0, gang_workers=2))

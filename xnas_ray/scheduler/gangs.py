@@ -125,6 +125,12 @@ class Gangs:
                 if worker.state == WorkerState.DRAINING:
                     self.workers.checkpoint(worker)
 
+    def leave(self, node_id: str) -> None:
+        """A node is gone, or about to be: jobs that run there are ended, and wait for other places."""
+        for search_id, reservation in self.reservations.items():
+            if reservation.started_s is not None and node_id in reservation.places:
+                self.searches.stop_gang(self.core.searches[search_id])
+
     def ended(self, event: m.GangEnded) -> None:
         """A job has ended: its time is charged and its places are free.
 

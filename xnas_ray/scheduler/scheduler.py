@@ -49,8 +49,8 @@ class Scheduler:
         self._handlers: dict[type[m.Event], Callable[[Any], None]] = {
             m.Tick: self._tick,
             m.NodeJoined: self._workers.node_joined,
-            m.NodeDraining: self._workers.node_draining,
-            m.NodeLeft: self._workers.node_left,
+            m.NodeDraining: self._node_draining,
+            m.NodeLeft: self._node_left,
             m.WorkerReady: self._workers.ready,
             m.WorkerAdopted: self._workers.adopted,
             m.WorkerGone: self._workers.gone,
@@ -103,6 +103,15 @@ class Scheduler:
             if not any([self._searches.settle(search) for search in list(core.running.values())]):
                 break  # otherwise a slot is free for the next search in the queue
         return core.out
+
+    def _node_draining(self, event: m.NodeDraining) -> None:
+        self._workers.node_draining(event)
+        if event.checkpoint:
+            self._gangs.leave(event.node_id)
+
+    def _node_left(self, event: m.NodeLeft) -> None:
+        self._workers.node_left(event)
+        self._gangs.leave(event.node_id)
 
     def _tick(self, event: m.Tick) -> None:
         self._core.open = True
