@@ -18,7 +18,7 @@ from battlefield import prepare, say, status
 from drain_driver import until
 
 DIGITS = Path(__file__).parents[2] / "experiments" / "digits"
-EPOCHS = 40
+EPOCHS = 25
 SPEC = {
     "task": "digits",
     "space": {"name": "nasbench201", "params": {"channels": 4, "cells_per_stage": 1, "stages": 1}},

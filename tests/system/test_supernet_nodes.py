@@ -25,7 +25,7 @@ def test_the_job_of_a_supernet_moves_to_other_nodes(root):
     end = json.loads(done.stdout.splitlines()[-1])  # Ray says on the same stream that a node died
     curve = load_explanations(root, "supernet", end["search_id"])
     epochs = curve.loc[curve["name"] == "train_loss", "epoch"].tolist()
-    assert epochs == list(range(1, 41)) and 3 <= end["reached"] < 40
+    assert epochs == list(range(1, 26)) and 3 <= end["reached"] < 25
     assert load_trials(root, end["search_id"])["status"].tolist() == ["completed"]
     assert not (load_log(root, end["search_id"])["state"] == "retrying").any()
     assert verify(root, end["search_id"]).mismatch is None

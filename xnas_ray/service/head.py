@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd  # every head needs it in time: from the start, it does not look like growing memory
 import ray
 
 from xnas_ray import messages as m
@@ -396,8 +397,6 @@ class Head:
         if worker is None:
             raise ServiceError("no worker is up to measure the test split.", fix="Try again in a moment.")
         metrics = await worker.measure_test(card, assignment)
-        import pandas as pd
-
         table = pd.DataFrame([{"trial": trial, "metric": k, "value": v} for k, v in metrics.items()])
         self.writer.append_explanation(KIND, search_id, table)
         await self._flush_explanations()
