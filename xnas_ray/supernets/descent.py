@@ -40,12 +40,7 @@ class Descent:
 
     def step(self, gradients: Sequence[Tensor]) -> None:
         """Move the weights; gradients that are too long together are shortened."""
-        limit = self.settings.grad_clip
-        if limit:
-            norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(one) for one in gradients]))
-            factor = (limit / (norm + 1e-6)).clamp(max=1.0)
-            gradients = [one * factor for one in gradients]
-        take_step(self.optimizer, self.weights, gradients)
+        take_step(self.optimizer, self.weights, clipped(gradients, self.settings.grad_clip))
 
     def next_step(self) -> VirtualStep:
         """What it would do next, without the limit."""
@@ -66,6 +61,15 @@ class Descent:
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from a ``state``."""
         self.optimizer.load_state_dict(dict(state))
+
+
+def clipped(gradients: Sequence[Tensor], limit: float) -> Sequence[Tensor]:
+    """Gradients that are no longer together than the limit; 0 is none."""
+    if not limit:
+        return gradients
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(one) for one in gradients]))
+    factor = (limit / (norm + 1e-6)).clamp(max=1.0)
+    return [one * factor for one in gradients]
 
 
 def take_step(optimizer: torch.optim.Optimizer, variables: Sequence[nn.Parameter], gradients: Sequence[Tensor]) -> None:

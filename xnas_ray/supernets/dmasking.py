@@ -14,7 +14,7 @@ from xnas_ray.errors import NanLossError, SpecError, UnknownNameError
 from xnas_ray.spaces.base import DataShape, Space
 from xnas_ray.supernets.base import Discretization, SupernetSearch
 from xnas_ray.supernets.bilevel import gradients
-from xnas_ray.supernets.descent import take_step
+from xnas_ray.supernets.descent import clipped, take_step
 from xnas_ray.supernets.dmasking_settings import DMaskingSettings
 from xnas_ray.supernets.dmasking_supernet import DMaskingSupernet
 from xnas_ray.supernets.gumbel import Temperature, gumbel_noise
@@ -183,11 +183,7 @@ class DMaskingSearch(SupernetSearch):
         """One step of the weights' optimizer."""
         loss = self._batch_loss(batch, self._sample(epoch, _WEIGHTS, step).detach(), tally)
         found = gradients(loss, self._weights, self.ranks)
-        if self.settings.grad_clip:
-            norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(one) for one in found]))
-            factor = (self.settings.grad_clip / (norm + 1e-6)).clamp(max=1.0)
-            found = [one * factor for one in found]
-        take_step(self._weight_optimizer, self._weights, found)
+        take_step(self._weight_optimizer, self._weights, clipped(found, self.settings.grad_clip))
 
     def _learn_architecture(self, epoch: int) -> dict[str, float]:
         """Steps of the architecture's optimizer over its part of the data."""
