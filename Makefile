@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-gpu test-slurm check bench docs clean venv
+.PHONY: demo test explore test-gpu test-slurm check bench docs clean venv
 
 demo: $(STAMP)
 	$(BIN)/xnas run experiments/digits/nasbowl.toml --workers 2 --root results --profile cluster/local.toml
@@ -16,6 +16,10 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not alone" -n 2 --dist loadfile
 	$(BIN)/python -m pytest -m alone
+
+# Properties with new random examples, many of them; what fails becomes an @example of its test.
+explore: $(STAMP)
+	$(BIN)/python -m pytest -m "not alone" -n 2 --dist loadfile --hypothesis-profile=explore
 
 test-gpu: $(STAMP)
 	$(BIN)/python -m pytest -m gpu -rs

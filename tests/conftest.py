@@ -13,8 +13,14 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-# How long an example takes says how busy the machine is, not whether the code is right.
-hypothesis_settings.register_profile("xnas", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long an example takes says how busy the machine is, not whether the code is right. The examples of a run are those
+# of the run before, so that a red run is about the change; new ones are looked for by `make explore`.
+hypothesis_settings.register_profile(
+    "xnas", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.register_profile(
+    "explore", deadline=None, max_examples=1000, suppress_health_check=[HealthCheck.too_slow]
+)
 hypothesis_settings.load_profile("xnas")
 
 TASKS = Path(__file__).parent / "system" / "tasks"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.stats import norm, rankdata
 
@@ -64,6 +64,7 @@ def test_failures_are_as_bad_as_the_poorest(clip: bool):
     st.lists(st.floats(0, 100, allow_nan=False), min_size=1, max_size=20),
     st.sampled_from([("val_accuracy", True), ("val_error", False), ("val_accuracy", False), ("score", True)]),
 )
+@example([0.0, 5e-324], ("val_error", False))  # half of the smallest is zero
 def test_targets_are_finite_ordered_and_invertible(values: list[float], metric: tuple[str, bool]):
     name, maximize = metric
     scale = TargetScale.fit(values, name=name, maximize=maximize)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -165,7 +166,8 @@ def _parametric(observed: np.ndarray, transform: Transform, maximize: bool, boun
     arguments = bound - observed if transform == "log_error" else observed
     positive = arguments[arguments > 0]
     # Half the smallest that was seen: a perfect score is better than the best one before it, not infinitely so.
-    floor = 0.5 * float(positive.min()) if positive.size else 1e-6
+    # Half of the smallest numbers there are would be zero.
+    floor = max(0.5 * float(positive.min()), sys.float_info.min) if positive.size else 1e-6
     return TargetScale(transform, maximize, bound=bound if transform == "log_error" else math.inf, floor=floor)
 
 
