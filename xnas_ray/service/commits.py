@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from xnas_ray.errors import StoreFullError, StoreLockedError
+from xnas_ray.service.memory import give_back
 from xnas_ray.store.compaction import KEEP_S
 from xnas_ray.store.writer import StoreWriter
 
@@ -159,6 +160,7 @@ class Commits:
                 if time.monotonic() >= due_s:
                     due_s = time.monotonic() + self._compact_every_s
                     await self._compact_tables()
+                    await self._in_pool(give_back)
             except StoreLockedError as error:
                 self._fence(str(error))
             except (StoreFullError, OSError) as error:

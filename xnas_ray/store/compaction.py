@@ -91,6 +91,9 @@ class Compactor:
             live = sorted({*live, merged} - set(group))
             report.merged += len(group)
             report.written += 1
+        if whole and present == set(live):  # a search that has ended, all merged: nobody asks for its footers again
+            for part in present:
+                self._footers.pop(folder / str(part), None)
 
     def _footer(self, path: Path) -> Footer:
         if path not in self._footers:
