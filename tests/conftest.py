@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +57,35 @@ def root(tmp_path: Path) -> Path:
     path = tmp_path / "store"
     path.mkdir()
     return path
+
+
+@pytest.fixture(scope="session")
+def gloo_ranks() -> Callable[..., None]:
+    """Runs ``python SCRIPT RANK SIZE FOLDER …`` for every rank of so many (see ``gloo_rank``), and waits for all."""
+
+    def run(script: Path, size: int, folder: Path, *arguments: object) -> None:
+        folder.mkdir(exist_ok=True)
+        (folder / "meet").unlink(missing_ok=True)
+        paths = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": paths}
+        ranks = [
+            subprocess.Popen(
+                [sys.executable, *map(str, (script, rank, size, folder, *arguments))],
+                env=environment,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for rank in range(size)
+        ]
+        try:
+            for rank in ranks:
+                _, error = rank.communicate(timeout=240)
+                assert rank.returncode == 0, error
+        finally:
+            for rank in ranks:
+                rank.kill()
+
+    return run
 
 
 # ---- a store as a service leaves it ---------------------------------------------------------------------------------

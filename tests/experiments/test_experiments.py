@@ -7,13 +7,16 @@ import pytest
 import torch
 from PIL import Image
 
-from xnas_ray.messages import Candidate
+from xnas_ray.controllers.base import Goal
+from xnas_ray.controllers.registry import CONTROLLERS
+from xnas_ray.messages import Candidate, Outcome, TrialStatus
 from xnas_ray.objectives.base import check_objectives
 from xnas_ray.objectives.evaluate import evaluate_candidate
 from xnas_ray.objectives.registry import create_objectives
 from xnas_ray.spaces.base import DataShape
 from xnas_ray.spaces.registry import SPACES
 from xnas_ray.spec import SearchSpec
+from xnas_ray.supernets.gumbel import Temperature
 from xnas_ray.supernets.registry import check_settings
 from xnas_ray.tasks import datasets
 from xnas_ray.tasks.loading import load_task
@@ -39,8 +42,18 @@ PAPERS = ("cifar10", "fashion_mnist", "imagenet16", "mnist")
 OTHER_SIZES = ("paper", "quick", "quick_single")
 """Searches whose networks are larger or smaller than the task's."""
 
-OTHER_SPACES = ("darts_paper", "darts_quick", "dmasking")
+OTHER_SPACES = (
+    "darts_paper",
+    "darts_quick",
+    "dmasking",
+    "dmasking_paper",
+    "nasbowl_darts_paper",
+    "nasbowl_darts_quick",
+)
 """Searches in another space than the task's, or another size of it."""
+
+IMAGES = {"cifar10": (3, 32, 32), "digits": (1, 8, 8), "imagenet": (3, 224, 224)}
+"""Images of the tasks that supernets are searched on."""
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 SPECS = sorted(path for task in TASKS for path in (EXPERIMENTS / task).glob("*.toml"))
@@ -90,8 +103,68 @@ def test_searches_say_what_the_task_says(path):
 def test_settings_of_supernets_fit_their_spaces(path):
     spec = SearchSpec.from_toml(path)
     params = {name: value for name, value in spec.controller.params.items() if name != "supernets"}
-    shape = DataShape(((1, 8, 8) if path.parent.name == "digits" else (3, 32, 32),), 10)
+    shape = DataShape((IMAGES[path.parent.name],), 10)
     check_settings(spec.controller.name, params, SPACES.get(spec.space.name)(**spec.space.params), shape)
+
+
+def test_dmasking_has_the_settings_of_the_paper():
+    """Wan et al., CVPR 2020: 100 of 1,000 classes, 90 epochs, 80 and 20 % of the samples, temperatures from 5.0."""
+    spec = SearchSpec.from_toml(EXPERIMENTS / "imagenet" / "dmasking_paper.toml")
+    params = spec.controller.params
+    assert spec.data == {"classes": 100, "side": 224} and spec.space.params == {"macro": "F"}
+    assert (params["epochs"], params["weight_share"], params["tau"]) == (90, 0.8, 5.0)
+    assert Temperature(params["tau"], params["tau_decay"])(1) == pytest.approx(0.956 * 5.0, abs=5e-4)
+    space = SPACES.get("fbnetv2")(**spec.space.params)
+    assert max(space.resolutions) == spec.data["side"] and spec.resources.workers == 8, "8 V100"
+
+
+def test_nasbowl_over_darts_has_the_settings_of_its_code():
+    spec = SearchSpec.from_toml(EXPERIMENTS / "cifar10" / "nasbowl_darts_paper.toml")
+    recipe = Recipe.from_mapping(load_task(spec.task).problem.recipe, spec.recipe)
+    assert (spec.budget.trials, spec.fidelity) == (200, 50)
+    assert spec.space.params == {"layers": 8, "channels": 16, "drop_path": 0.2, "auxiliary_weight": 0.4}
+    assert (recipe.batch_size, recipe.lr, recipe.momentum, recipe.weight_decay) == (64, 0.025, 0.9, 3e-4)
+    assert (recipe.grad_clip, recipe.cutout_size, recipe.nesterov) == (5.0, 16, False)
+    assert recipe.lr * recipe.final_lr == pytest.approx(1e-6), "where the code's cosine ends"
+    settings = nasbowl(spec).settings
+    assert (settings.kind, settings.depths, settings.initial, settings.parents) == ("oa", (0, 1, 2, 3), 10, 10)
+
+
+@pytest.mark.parametrize("name", ["nasbowl_darts_paper", "nasbowl_darts_quick"])
+def test_nasbowl_searches_the_space_darts(name):
+    """The random ones are told, then its model proposes, always something new."""
+    spec = SearchSpec.from_toml(EXPERIMENTS / "cifar10" / f"{name}.toml")
+    controller = nasbowl(spec)
+    for number in range(controller.settings.initial + 2):
+        candidate = controller.propose(np.random.default_rng(number))
+        accuracy = 50.0 + sum(candidate.genotype)
+        controller.tell(Outcome(number, candidate, TrialStatus.COMPLETED, {"val_accuracy": accuracy}))
+    assert len({o.candidate.genotype for o in controller.completed()}) == controller.settings.initial + 2
+    assert list(controller.space.graphs(candidate.genotype)) == ["normal", "reduction"]
+
+
+def nasbowl(spec):
+    """The controller that a specification asks for."""
+    space = SPACES.get(spec.space.name)(**spec.space.params)
+    goals = [Goal("val_accuracy", maximize=True)]
+    return CONTROLLERS.create(spec.controller.name, spec.controller.params, space, goals, seed=0)
+
+
+def test_a_quick_network_of_darts_trains():
+    spec = SearchSpec.from_toml(EXPERIMENTS / "cifar10" / "nasbowl_darts_quick.toml")
+    space = SPACES.get(spec.space.name)(**spec.space.params)
+    network = build_network(space, space.sample(np.random.default_rng(0)), DataShape((IMAGES["cifar10"],), 10))
+    assert sum(p.numel() for p in network.parameters()) < 20_000
+    images, targets = torch.randn(8, *IMAGES["cifar10"], generator=torch.Generator().manual_seed(0)), torch.arange(8)
+    optimizer = torch.optim.SGD(network.parameters(), lr=spec.recipe["lr"])
+    losses = []
+    for _ in range(4):
+        loss = torch.nn.functional.cross_entropy(network(images), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
 
 
 @pytest.mark.parametrize("name", PAPERS)

@@ -220,6 +220,66 @@ def test_one_objective_has_no_front_and_one_search_alone_no_trial(page, archive,
     quiet(page, path)
 
 
+@pytest.fixture(scope="module")
+def differentiable(played_search, archive, tmp_path_factory) -> tuple[Path, str]:
+    """A search with what the job of two supernets leaves in the store, read off by methods with names of their own."""
+    root, search_id = tmp_path_factory.mktemp("supernets") / "store", "01HF7YAT000123456789SNPNET"
+    methods, names, p = ("magnitude", LONG), ("none", "skip"), {"none": 0.3, "skip": 0.7}
+    epochs = {"train_loss": 1.0, "train_accuracy": 50.0, "entropy/1<-0": 0.6, "entropy/2<-0": 0.6} | {
+        f"p/{edge}/{name}": value for edge in ("1<-0", "2<-0") for name, value in p.items()
+    }
+    curves = [(n, epoch, *one) for n in range(2) for epoch in (1, 2, 3) for one in epochs.items()]
+    strengths = [
+        (n, method, edge, name, -1.0 if name == "none" else 2.0, name == "skip")
+        for n in range(2)
+        for method in methods
+        for edge in ("1<-0", "2<-0")
+        for name in names
+    ]
+    with StoreWriter.open(root) as writer:
+        search = played_search(writer, archive.task, search_id, {"objectives": ["val_accuracy"]})
+        search.trials(3)
+        found = [(n, method, f"|{n}|", n, 60.0 + n) for n in range(2) for method in methods]
+        tables = {
+            "supernet": (curves, "supernet epoch name value"),
+            "strengths": (strengths, "supernet method decision option strength chosen"),
+            "derived": (found, "supernet method architecture evaluated_by val_accuracy"),
+            "derived_methods": (
+                [(method, 2, 60.5, 0.5) for method in methods],
+                "method supernets val_accuracy_mean val_accuracy_std",
+            ),
+        }
+        for kind, (rows, columns) in tables.items():
+            writer.append_explanation(kind, search_id, pd.DataFrame(rows, columns=columns.split()))
+        search.state("finished", "budget.trials is reached")
+    return root, search_id
+
+
+def test_supernets(page, differentiable, tmp_path, xnas):
+    root, search_id = differentiable
+    path = tmp_path / "report.html"
+    assert xnas("report", search_id, "--root", root, "--out", path).code == 0
+    opened(page, path)
+    assert drawn_everywhere(page) >= 4
+    plots = "[...document.querySelectorAll('#supernets .plot')]"
+    kinds = page.ask(f"{plots}.map((p) => [...new Set(p.data.map((t) => t.type))].join())")
+    assert kinds == ["scatter", "heatmap", "heatmap,scatter", "scatter"]
+    assert page.ask(f"{plots}[0].data.filter((t) => t.name === 'train_loss').map((t) => t.y.length)") == [3, 3]
+    assert page.ask(f"{plots}[1].data[0].z") == [[0.3] * 3, [0.7] * 3, [None] * 3, [0.3] * 3, [0.7] * 3]
+    assert page.ask("[...document.querySelectorAll('#supernets select')].map((l) => l.options.length)") == [2, 4]
+    words = page.ask("[...document.querySelectorAll('#supernets select')][1].options[1].textContent")
+    assert words == f"{LONG}, supernet 0"
+    assert page.ask(f"[{plots}[2].data[0].zmin, {plots}[2].data[1].x]") == [-2, [1, 1]]
+    page.ask("""(() => { const list = document.querySelectorAll('#supernets select')[0]; list.value = '1';
+        list.dispatchEvent(new Event('change')); })()""")
+    page.until("document.querySelectorAll('#supernets select')[0].value === '1'")
+    text = page.ask("document.getElementById('supernets').innerText")
+    assert "60.5 ± 0.5" in text and LONG in text
+    page.ask("document.querySelector('#supernets button.link').click()")
+    page.until("document.querySelector('#trial h2').textContent === 'trial 0'")
+    quiet(page, path)
+
+
 @pytest.mark.parametrize("number", [0, 1], ids=["two objectives", "accuracy alone"])
 def test_the_searches_on_fashion_mnist(page, tmp_path, xnas, number):
     """Networks that were trained on Fashion-MNIST, searched for with both objectives, and for accuracy alone."""

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 import ray
+import torch
 
 from xnas_ray.errors import SpecError, TaskError, UnknownNameError
 from xnas_ray.service.archive import stored_state
@@ -118,6 +119,33 @@ def test_the_next_head_goes_on_with_a_job_and_a_job_can_be_cancelled(service, ro
     until(lambda: not ranks())
     assert stored_state(root, search_id) == "cancelled"
     assert load_explanations(root, "supernet", search_id)["epoch"].max() < EPOCHS
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+def test_a_job_that_is_paused_at_once_frees_its_places_and_goes_on_where_it_was(service, root):
+    one = service()
+    search_id = one.submit(str(DIGITS), **SEARCH)
+    until(lambda: epoch_of(one, search_id) >= 3)
+    told = epoch_of(one, search_id)
+    one.call("pause", search_id, True)
+    until(lambda: one.status(search_id)["state"] == "paused" and not ranks())
+    until(lambda: all(group["state"] == "REMOVED" for group in ray.util.placement_group_table().values()))
+    reached = trained_epochs(root, search_id)
+    assert told <= reached < EPOCHS, "what was told is in the checkpoint"
+    assert load_explanations(root, "supernet", search_id)["epoch"].max() >= told, "and in the store"
+    one.call("resume", search_id)
+    assert until(lambda: trained_epochs(root, search_id) - reached) > 0, "it does not begin anew"
+    final = one.wait(search_id, 300)
+    assert final["state"] == "finished" and final["counts"]["completed"] == 1, final
+    curve = load_explanations(root, "supernet", search_id)
+    assert curve[curve["name"] == "train_loss"]["epoch"].tolist() == list(range(1, EPOCHS + 1))
+
+
+def trained_epochs(root: Path, search_id: str) -> int:
+    """Epochs that the first supernet's checkpoint has."""
+    content = torch.load(root / supernet_folder(search_id) / "0" / CHECKPOINT_NAME, weights_only=True)
+    return content["state"]["epoch"]
 
 
 def _epoch_after_death(service: Any, search_id: str) -> int:

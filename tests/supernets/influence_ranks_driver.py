@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import torch
+from gloo_rank import joined
 
 from xnas_ray.supernets.derivatives import Derivatives, supernet_loss
 from xnas_ray.supernets.discretize import Evidence, discretize
@@ -15,7 +16,7 @@ from xnas_ray.supernets.influence import influential_magnitude
 from xnas_ray.supernets.inverse_hessian import SOLVERS, largest_eigenvalue
 from xnas_ray.supernets.search_data import SearchData
 from xnas_ray.testing.tiny_supernet import TinySupernet, tiny_split
-from xnas_ray.training.ranks import ALONE, GroupRanks, Ranks
+from xnas_ray.training.ranks import Ranks
 
 BATCHES = 5
 SOLVED = {
@@ -63,15 +64,10 @@ def found(ranks: Ranks) -> dict[str, torch.Tensor]:
 
 
 def main(rank: int, size: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    if size == 1:
-        torch.save(found(ALONE), folder / "1.pt")
-        return
-    torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=size)
-    result = found(GroupRanks(torch.device("cpu")))
-    if rank == 0:
-        torch.save(result, folder / f"{size}.pt")
-    torch.distributed.destroy_process_group()
+    with joined(rank, size, folder) as ranks:
+        result = found(ranks)
+        if ranks.first:
+            torch.save(result, folder / f"{size}.pt")
 
 
 if __name__ == "__main__":

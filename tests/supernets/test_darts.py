@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import runpy
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -163,37 +160,12 @@ def test_a_state_is_a_copy():
     assert torch.equal(state["supernet"]["alpha"], alpha) and len(state["curve"]) == 1
 
 
-def searched_by(size: int, folder: Path) -> list[dict[str, Any]]:
-    """What every one of so many ranks holds after its search of second order."""
-    folder.mkdir()
-    if size == 1:
-        runpy.run_path(str(DRIVER))["main"](0, 1, folder)
-    else:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-        ranks = [
-            subprocess.Popen(
-                [sys.executable, str(DRIVER), str(rank), str(size), str(folder)],
-                env=environment,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for rank in range(size)
-        ]
-        try:
-            for rank in ranks:
-                _, error = rank.communicate(timeout=240)
-                assert rank.returncode == 0, error
-        finally:
-            for rank in ranks:
-                rank.kill()
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(size)]
-
-
 @pytest.mark.slow
-def test_two_ranks_search_what_one_searches(tmp_path: Path):
-    """In 64 bits on a supernet whose batch normalisations are taken out."""
-    found = [searched_by(size, tmp_path / str(size)) for size in (1, 2)]
-    (one,), (first, second) = found
+def test_two_ranks_search_what_one_searches(gloo_ranks: Callable[..., None], tmp_path: Path):
+    """In 64 bits on a supernet whose batch normalisations are taken out, by gradients of second order."""
+    gloo_ranks(DRIVER, 1, tmp_path / "1")
+    gloo_ranks(DRIVER, 2, tmp_path / "2")
+    one, first, second = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("1/0", "2/0", "2/1"))
     for name, value in one["supernet"].items():
         assert torch.equal(first["supernet"][name], second["supernet"][name]), f"{name}: both ranks hold the same"
         assert torch.allclose(value, first["supernet"][name], atol=1e-10, rtol=0), name

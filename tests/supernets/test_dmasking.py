@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +116,27 @@ def test_samples_depend_on_their_place_alone():
     )
 
 
+def test_images_are_augmented_where_something_is_learned():
+    """Of every batch each image is as it is or mirrored, as drawn for its place; what is judged is left alone."""
+    shown: dict[tuple[str, ...], list[Tensor]] = {}
+    for augment in ((), ("horizontal_flip",)):
+        one = search(augment=list(augment), lr=1e-12, architecture_lr=1e-12)
+        seen = shown[augment] = []
+        one.supernet.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0].clone()))
+        record = one.run()
+        again = search(augment=list(augment), lr=1e-12, architecture_lr=1e-12).run()
+        assert record == again, "augmentation is a function of the seed and the place"
+    plain, flipped = shown[()], shown["horizontal_flip",]
+    assert len(plain) == len(flipped) == 4, "three batches for the weights, one for the choices"
+    mirrored = []
+    for before, after in zip(plain, flipped, strict=True):
+        same, turned = ((after == x).flatten(1).all(1) for x in (before, before.flip(3)))
+        assert (same | turned).all()
+        mirrored.append(turned & ~same)
+    assert all(0 < drawn.sum() < len(drawn) for drawn in mirrored[:3])
+    assert not torch.equal(mirrored[0], mirrored[1]), "every batch has a draw of its own"
+
+
 def test_ranks_share_a_sample_unless_told_otherwise():
     samples = {}
     for sampling in ("shared", "per_rank"):
@@ -192,7 +211,7 @@ def test_the_hinge_asks_for_nothing_below_its_target():
 
 def test_it_goes_on_bit_by_bit(tmp_path: Path):
     space = FBNetV2(rows=ROWS, stem=4, stem_stride=1, head=16, resolutions=[2, 4])
-    whole, first, second = (search(space, warmup_epochs=1) for _ in range(3))
+    whole, first, second = (search(space, warmup_epochs=1, augment=["random_crop"]) for _ in range(3))
     for _ in range(3):
         whole.run()
     first.run()
@@ -217,31 +236,11 @@ def test_a_state_is_a_copy():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cost_form", ["additive", "multiplicative"])
-def test_two_ranks_search_what_one_searches(cost_form: str, tmp_path: Path):
+def test_two_ranks_search_what_one_searches(cost_form: str, gloo_ranks: Callable[..., None], tmp_path: Path):
     """In 64 bits on a supernet whose batch normalisations are taken out."""
-    found = []
-    for size in (1, 2):
-        folder = tmp_path / str(size)
-        folder.mkdir()
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-        ranks = [
-            subprocess.Popen(
-                [sys.executable, str(DRIVER), str(rank), str(size), str(folder), cost_form],
-                env=environment,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for rank in range(size)
-        ]
-        try:
-            for rank in ranks:
-                _, error = rank.communicate(timeout=240)
-                assert rank.returncode == 0, error
-        finally:
-            for rank in ranks:
-                rank.kill()
-        found.append([torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(size)])
-    (one,), (first, second) = found
+    gloo_ranks(DRIVER, 1, tmp_path / "1", cost_form)
+    gloo_ranks(DRIVER, 2, tmp_path / "2", cost_form)
+    one, first, second = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("1/0", "2/0", "2/1"))
     assert not torch.equal(one["supernet"]["alpha"], torch.zeros_like(one["supernet"]["alpha"]))
     for name, value in one["supernet"].items():
         assert torch.equal(first["supernet"][name], second["supernet"][name]), f"{name}: both ranks hold the same"
@@ -276,6 +275,7 @@ def test_the_likeliest_options_make_the_architecture():
         ({"warmup_epochs": 4}, r"params\.warmup_epochs: 4 of 4 epochs"),
         ({"cost": "latency"}, r"params\.cost.*Valid: flops, params"),
         ({"cost_form": "hinges"}, r"Did you mean 'hinge'"),
+        ({"augment": ["mixup"]}, r"params\.augment"),
         ({"cost_form": "hinge"}, r"params\.cost_target"),
         ({"cost_reference": 0}, r"params\.cost_reference"),
         ({"cost_weight": -1}, r"params\.cost_weight"),

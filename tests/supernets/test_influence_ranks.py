@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,31 +11,11 @@ import torch
 DRIVER = Path(__file__).with_name("influence_ranks_driver.py")
 
 
-def found(folder: Path, size: int) -> dict[str, torch.Tensor]:
-    """What ``size`` processes compute."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, str(DRIVER), str(rank), str(size), str(folder)],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(size)
-    ]
-    try:
-        for rank in ranks:
-            _, error = rank.communicate(timeout=240)
-            assert rank.returncode == 0, error
-    finally:
-        for rank in ranks:
-            rank.kill()
-    return torch.load(folder / f"{size}.pt", weights_only=True)
-
-
 @pytest.mark.slow
-def test_one_and_two_ranks_agree(tmp_path: Path) -> None:
-    one, two = found(tmp_path, 1), found(tmp_path, 2)
+def test_one_and_two_ranks_agree(gloo_ranks: Callable[..., None], tmp_path: Path) -> None:
+    gloo_ranks(DRIVER, 1, tmp_path)
+    gloo_ranks(DRIVER, 2, tmp_path)
+    one, two = (torch.load(tmp_path / f"{size}.pt", weights_only=True) for size in (1, 2))
     assert list(one) == list(two) and len(one) > 20
     for name, alone in one.items():
         largest = max(1.0, float(alone.nan_to_num().abs().max()))

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import torch
+from gloo_rank import joined
 from torch import nn
 
 from xnas_ray.messages import Candidate
 from xnas_ray.testing.tiny import TinySpace, tiny_data, tiny_problem
 from xnas_ray.training.context import LocalContext
 from xnas_ray.training.loop import train_candidate
-from xnas_ray.training.ranks import ALONE, GroupRanks
 from xnas_ray.training.recipe import Recipe
 
 # 120 samples of training: batches of 50 leave one of 20, which ranks share too; the ranks' own batch is the half.
@@ -48,34 +48,29 @@ def build(space: object, genotype: object, shape: object) -> nn.Module:
 
 
 def main(rank: int, size: int, folder: Path, epochs: int) -> None:
-    torch.set_num_threads(1)
-    ranks = ALONE
-    if size > 1:
-        torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=size)
-        ranks = GroupRanks(torch.device("cpu"))
-        recipe = ranks.scaled(Recipe(**RECIPE))
-    else:
-        recipe = Recipe(**{**RECIPE, "batch_size": 50, "lr": 0.1})
-    checkpoint = folder / "checkpoint.pt"
-    context = LocalContext(
-        folder if ranks.first else None, checkpoint_every_s=0.0, resume_from=checkpoint if checkpoint.exists() else None
-    )
-    trained = train_candidate(
-        space=PlainSpace(),
-        problem=tiny_problem(),
-        data=tiny_data(),
-        candidate=Candidate(0, (0, 0, 0), fidelity=epochs, schedule_epochs=4),
-        recipe=recipe,
-        seed=3,
-        context=context,
-        measure_once=True,
-        ranks=ranks,
-    )
-    if ranks.first:
-        torch.save(trained.model.state_dict(), folder / "weights.pt")
-        (folder / "found.json").write_text(json.dumps({"metrics": trained.metrics, "curve": trained.curve}))
-    if size > 1:
-        torch.distributed.destroy_process_group()
+    with joined(rank, size, folder) as ranks:
+        whole = Recipe(**{**RECIPE, "batch_size": 50, "lr": 0.1})
+        recipe = whole if size == 1 else ranks.scaled(Recipe(**RECIPE))
+        checkpoint = folder / "checkpoint.pt"
+        context = LocalContext(
+            folder if ranks.first else None,
+            checkpoint_every_s=0.0,
+            resume_from=checkpoint if checkpoint.exists() else None,
+        )
+        trained = train_candidate(
+            space=PlainSpace(),
+            problem=tiny_problem(),
+            data=tiny_data(),
+            candidate=Candidate(0, (0, 0, 0), fidelity=epochs, schedule_epochs=4),
+            recipe=recipe,
+            seed=3,
+            context=context,
+            measure_once=True,
+            ranks=ranks,
+        )
+        if ranks.first:
+            torch.save(trained.model.state_dict(), folder / "weights.pt")
+            (folder / "found.json").write_text(json.dumps({"metrics": trained.metrics, "curve": trained.curve}))
 
 
 if __name__ == "__main__":

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,39 +18,29 @@ from xnas_ray.training.recipe import Recipe
 DRIVER = Path(__file__).with_name("ranks_driver.py")
 
 
-def train(folder: Path, size: int, epochs: int = 4) -> dict[str, Any]:
-    """Train in ``size`` processes; weights, metrics and curve."""
-    folder.mkdir(exist_ok=True)
-    (folder / "meet").unlink(missing_ok=True)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, str(DRIVER), str(rank), str(size), str(folder), str(epochs)],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(size)
-    ]
-    try:
-        for rank in ranks:
-            _, error = rank.communicate(timeout=240)
-            assert rank.returncode == 0, error
-    finally:
-        for rank in ranks:
-            rank.kill()
-    weights = torch.load(folder / "weights.pt", weights_only=True)
-    return {"weights": weights, **json.loads((folder / "found.json").read_text())}
+Train = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def train(gloo_ranks: Callable[..., None]) -> Train:
+    """Trains in so many processes; weights, metrics and curve."""
+
+    def train(folder: Path, size: int, epochs: int = 4) -> dict[str, Any]:
+        gloo_ranks(DRIVER, size, folder, epochs)
+        weights = torch.load(folder / "weights.pt", weights_only=True)
+        return {"weights": weights, **json.loads((folder / "found.json").read_text())}
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def two(train: Train, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What two ranks train."""
     return train(tmp_path_factory.mktemp("two"), 2)
 
 
 @pytest.mark.slow
-def test_two_ranks_train_what_one_trains(two: dict[str, Any], tmp_path: Path) -> None:
+def test_two_ranks_train_what_one_trains(train: Train, two: dict[str, Any], tmp_path: Path) -> None:
     one = train(tmp_path, 1)
     for name, weight in one["weights"].items():
         assert torch.allclose(weight, two["weights"][name], atol=1e-5, rtol=0), name
@@ -66,7 +54,7 @@ def test_two_ranks_train_what_one_trains(two: dict[str, Any], tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_two_ranks_go_on_from_the_checkpoint_of_an_epoch(two: dict[str, Any], tmp_path: Path) -> None:
+def test_two_ranks_go_on_from_the_checkpoint_of_an_epoch(train: Train, two: dict[str, Any], tmp_path: Path) -> None:
     train(tmp_path, 2, epochs=3)  # its last checkpoint is that of epoch 2: a finished training needs none
     assert (tmp_path / "checkpoint.pt").exists()
     parts = train(tmp_path, 2)

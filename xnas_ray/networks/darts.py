@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from xnas_ray.errors import SpecError
 from xnas_ray.messages import Genotype
 from xnas_ray.networks.darts_operations import AuxiliaryHead, DropPath, make_operation, preprocessing
 from xnas_ray.spaces.base import DataShape, Space
 from xnas_ray.spaces.cost import image_input, strided
 from xnas_ray.spaces.darts import DARTS, INPUTS, NODES, OPERATIONS, STEM_MULTIPLIER, Node, reduction_layers
+from xnas_ray.spaces.kinds import whole_space
 
 
 class Cell(nn.Module):
@@ -145,9 +145,7 @@ def build(space: Space, genotype: Genotype, shape: DataShape) -> nn.Module:
         SpecError: the space is another one, or the task's input is not one image.
         GenotypeError: the genotype does not belong to the space.
     """
-    whole = space.unwrapped
-    if not isinstance(whole, DARTS):
-        raise SpecError(f"builds cells of 'darts', not of {whole.name!r}.", field="space.name")
+    whole = whole_space(space, DARTS)
     return DARTSNetwork(
         whole.cells(space.check(genotype)),
         shape,

@@ -9,13 +9,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from xnas_ray.errors import SpecError
 from xnas_ray.messages import Genotype
 from xnas_ray.networks.resolution import subsample
 from xnas_ray.spaces.base import DataShape, Space
 from xnas_ray.spaces.cost import image_input
 from xnas_ray.spaces.defined import DefinedSpace
 from xnas_ray.spaces.inverted_residuals import Definition, Head, Placed, Size, middle_channels, place
+from xnas_ray.spaces.kinds import whole_space
 
 
 def activation(name: str) -> nn.Module:
@@ -231,9 +231,7 @@ def build(space: Space, genotype: Genotype, shape: DataShape) -> nn.Module:
         SpecError: the space is another one, or the task's input is not one image that is large enough.
         GenotypeError: the genotype does not belong to the space.
     """
-    whole = space.unwrapped
-    if not isinstance(whole, DefinedSpace):
-        raise SpecError(f"builds networks from definitions, space {whole.name!r} has none.", field="space.name")
+    whole = whole_space(space, DefinedSpace)  # type: ignore[type-abstract]
     inputs, *_ = image_input(shape, whole.name)
     checked = space.check(genotype)
     return InvertedResidualNetwork(

@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from xnas_ray.errors import SpecError
 from xnas_ray.messages import Genotype
 from xnas_ray.spaces.base import DataShape, Space
 from xnas_ray.spaces.cost import image_input
+from xnas_ray.spaces.kinds import whole_space
 from xnas_ray.spaces.nasbench101 import NASBench101
 from xnas_ray.spaces.nasbench101_cell import KERNELS, Network, PrunedCell
 
@@ -133,7 +133,5 @@ def build(space: Space, genotype: Genotype, shape: DataShape) -> nn.Module:
         SpecError: the space is another one, or the task's input is not one image.
         GenotypeError: the genotype does not belong to the space.
     """
-    whole = space.unwrapped
-    if not isinstance(whole, NASBench101):
-        raise SpecError(f"builds cells of 'nasbench101', not of {whole.name!r}.", field="space.name")
+    whole = whole_space(space, NASBench101)
     return NASBench101Network(whole.cell(space.check(genotype)), shape, whole.network)

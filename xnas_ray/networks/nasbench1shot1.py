@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from xnas_ray.errors import SpecError
 from xnas_ray.messages import Genotype
 from xnas_ray.networks.nasbench101 import NASBench101Network
 from xnas_ray.spaces.base import DataShape, Space
+from xnas_ray.spaces.kinds import whole_space
 from xnas_ray.spaces.nasbench1shot1 import NASBench1Shot1
 
 
@@ -23,7 +23,5 @@ def build(space: Space, genotype: Genotype, shape: DataShape) -> nn.Module:
         SpecError: the space is another one, or the task's input is not one image.
         GenotypeError: the genotype does not belong to the space.
     """
-    whole = space.unwrapped
-    if not isinstance(whole, NASBench1Shot1):
-        raise SpecError(f"builds cells of 'nasbench1shot1', not of {whole.name!r}.", field="space.name")
+    whole = whole_space(space, NASBench1Shot1)
     return NASBench101Network(whole.cell(space.check(genotype)), shape, whole.network)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn, zeros_like
 
-from xnas_ray.errors import SpecError
 from xnas_ray.messages import Genotype
 from xnas_ray.networks.cells import ReluConvNorm, ResidualReduction
 from xnas_ray.spaces.base import DataShape, Space
 from xnas_ray.spaces.cost import image_input
+from xnas_ray.spaces.kinds import whole_space
 from xnas_ray.spaces.nasbench201 import EDGES, NODES, OPERATIONS, NASBench201
 
 
@@ -97,9 +97,7 @@ def build(space: Space, genotype: Genotype, shape: DataShape) -> nn.Module:
         SpecError: the space is another one, or the task's input is not one image.
         GenotypeError: the genotype does not belong to the space.
     """
-    whole = space.unwrapped
-    if not isinstance(whole, NASBench201):
-        raise SpecError(f"builds cells of 'nasbench201', not of {whole.name!r}.", field="space.name")
+    whole = whole_space(space, NASBench201)
     return NASBench201Network(space.check(genotype), shape, whole.cells_per_stage, whole.channels, whole.stages)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ from xnas_ray.report.progress import (
     hypervolume_steps,
     spending,
 )
+from xnas_ray.report.supernets import SupernetInfo, supernet_info
 from xnas_ray.report.timeline import counts, timeline
 from xnas_ray.spaces.base import Choice
 
@@ -103,6 +104,7 @@ def _search(one: Searched, box: Box | None, colour: str) -> dict[str, Any]:
     drawn = drawings.of_genotypes(genotypes, one.graphs) if one.graphs is not None else None
     motifs = _motifs(one, everything, drawings)
     spent = spending(material)
+    supernets = supernet_info(material)
     return {
         **_facts(material),
         "colour": colour,
@@ -132,7 +134,8 @@ def _search(one: Searched, box: Box | None, colour: str) -> dict[str, Any]:
         "motifs": motifs,
         **_maps(material, everything),
         "curves": _curves(material, everything),
-        "tables": _tables(material, everything),
+        "supernets": None if supernets is None else _supernets(supernets),
+        "tables": _tables(material, everything, {LAYERS, PAIRS, MOTIFS} | (supernets.kinds if supernets else set())),
     }
 
 
@@ -253,11 +256,16 @@ def _curves(material: Material, trials: Sequence[int]) -> dict[str, Any]:
     return found
 
 
-def _tables(material: Material, trials: Sequence[int]) -> list[dict[str, Any]]:
+def _supernets(found: SupernetInfo) -> dict[str, Any]:
+    """What the page draws of a differentiable search."""
+    return {part: plain(getattr(found, part)) for part in ("lines", "probabilities", "strengths", "derived", "methods")}
+
+
+def _tables(material: Material, trials: Sequence[int], drawn: Set[str]) -> list[dict[str, Any]]:
     """Explanations that have no picture of their own, as they are; long ones of the best trials alone."""
     found = []
     for kind, table in material.tables.items():
-        if kind not in (LAYERS, PAIRS, MOTIFS):
+        if kind not in drawn:
             of_best = table[table["trial"].isin(trials)] if "trial" in table and len(table) > TABLE_ROWS else table
             shown = of_best.head(TABLE_ROWS)
             rows = [[plain(value) for value in row] for row in shown.itertuples(index=False, name=None)]

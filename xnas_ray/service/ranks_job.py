@@ -5,27 +5,32 @@ Nothing here knows of searches, and nothing imports torch: the head runs jobs to
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray.util.placement_group import PlacementGroup, get_current_placement_group, remove_placement_group
 
 from xnas_ray.errors import StoppedError
 from xnas_ray.service.remote import this_node
 
 STOP_POLL_S = 1.0
+END_PATIENCE_S = 8.0
+"""How long Ray Train may take to end a job by itself; a worker that was asked to stop is killed after 10 s."""
 
 _SCRATCH = "xnas_scratch"
 """In the config of a rank: the folder in which the first one says what it finds."""
 
 NODE_LABEL = "ray.io/node-id"
 
-FOUND, EPOCHS = "found.json", "epochs.jsonl"
+FOUND, EPOCHS, GROUPS = "found.json", "epochs.jsonl", "groups.txt"
 
 _INHERITED = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 """Ray would hide all GPUs from processes that ask for none."""
@@ -85,6 +90,7 @@ def run_ranks(
         StoppedError: it was asked to stop.
         Exception: what a rank raised.
     """
+    _free(scratch)  # of a job whose caller was killed
     scratch.mkdir(parents=True, exist_ok=True)
     whole, heard = {**config, _SCRATCH: str(scratch)}, 0
     driver = ray.remote(_fit).options(num_cpus=0, max_retries=0, scheduling_strategy=this_node())
@@ -93,7 +99,7 @@ def run_ranks(
         while not ray.wait([work], timeout=STOP_POLL_S)[0]:
             heard = _hear(scratch, heard, on_epoch)
             if stop_requested():
-                ray.cancel(work, force=True)
+                _end(work, scratch)
                 raise StoppedError("stopped; its checkpoint is that of the last whole epoch.")
         ray.get(work)
         _hear(scratch, heard, on_epoch)
@@ -103,6 +109,37 @@ def run_ranks(
         raise _cause(error) from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _end(work: ray.ObjectRef, scratch: Path) -> None:
+    """End a job: its driver is interrupted, so that Ray Train ends the ranks and frees their places.
+
+    A driver that does not listen is killed. Then the places are freed here: what Ray Train leaves behind for that asks
+    Ray's dashboard whether the driver lives, and a cluster may have none.
+    """
+    ray.cancel(work)
+    if not ray.wait([work], timeout=END_PATIENCE_S)[0]:
+        ray.cancel(work, force=True)
+    _free(scratch)
+
+
+def _free(scratch: Path) -> None:
+    """Remove the placement groups that ranks were in, and with them the ranks."""
+    path = scratch / GROUPS
+    for name in sorted(set(path.read_text(encoding="utf-8").split())) if path.exists() else ():
+        group = PlacementGroup(ray.PlacementGroupID.from_hex(name))
+        with contextlib.suppress(ray.exceptions.RayError, ValueError):  # one that is gone already
+            remove_placement_group(group)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _placed(loop: Callable[[dict[str, Any]], None], config: dict[str, Any]) -> None:
+    """A rank: it notes its placement group, then runs the loop."""
+    group = get_current_placement_group()
+    if group is not None:
+        with (Path(config[_SCRATCH]) / GROUPS).open("a", encoding="utf-8") as file:
+            file.write(group.id.hex() + "\n")
+    loop(config)
 
 
 def say_found(config: Mapping[str, Any], found: Mapping[str, Any]) -> None:
@@ -144,7 +181,7 @@ def _fit(loop: Callable[[dict[str, Any]], None], config: dict[str, Any], group: 
     from ray.train.torch import TorchConfig, TorchTrainer
 
     trainer = TorchTrainer(
-        loop,
+        partial(_placed, loop),
         train_loop_config=config,
         torch_config=TorchConfig(backend="nccl" if group.cuda else "gloo"),
         scaling_config=ScalingConfig(

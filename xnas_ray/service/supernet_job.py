@@ -130,8 +130,12 @@ class SupernetJobs:
 
         ok, reason = False, STOPPED
         try:
-            found = await loop.run_in_executor(self._pool, partial(self._fit, search_id, card, placement, job, heard))
-            self._write_curves(search_id, job)
+            try:
+                work = partial(self._fit, search_id, card, placement, job, heard)
+                found = await loop.run_in_executor(self._pool, work)
+            finally:
+                if job.epochs:  # also of a job that was stopped, or has failed: what it said last may say why
+                    self._write_curves(search_id, job)
             self._write_found(search_id, found["derived"])
             await self._flush()
             ok, reason = True, ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -210,12 +211,30 @@ class SupernetSearch(ABC):
         """
 
     @abstractmethod
-    def state(self) -> dict[str, Any]:
-        """Everything that ``load`` needs, as ``training.checkpoint`` can store it: tensors, numbers, texts, lists."""
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """By what they move: ``"weight"`` and ``"architecture"``."""
 
-    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Variables, optimizers and progress, a copy; nothing random is carried.
+
+        It is as ``training.checkpoint`` can store it: tensors, numbers, texts, lists.
+        """
+        return copy.deepcopy(
+            {
+                "supernet": self.supernet.state_dict(),
+                **{f"{name}_optimizer": one.state_dict() for name, one in self.optimizers().items()},
+                "epoch": self.progress.epoch,
+                "curve": self.progress.curve,
+            }
+        )
+
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from a ``state``."""
+        self.supernet.load_state_dict(state["supernet"])
+        for name, optimizer in self.optimizers().items():
+            optimizer.load_state_dict(state[f"{name}_optimizer"])
+        self.progress.epoch = int(state["epoch"])
+        self.progress.curve = [dict(record) for record in state["curve"]]
 
     def run(self) -> dict[str, float]:
         """Train the next epoch and remember its record."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from xnas_ray.supernets.darts_settings import DartsSettings
 from xnas_ray.supernets.descent import Descent, take_step
 from xnas_ray.supernets.discretize import Evidence, discretize
 from xnas_ray.supernets.readings import Reading, readings
+from xnas_ray.supernets.registry import register_search
 from xnas_ray.supernets.search_data import Batch, SearchData
 from xnas_ray.supernets.tally import Tally
 from xnas_ray.tasks.metrics import Loss, resolve_loss
@@ -33,6 +33,7 @@ TUNE_FACTOR = 0.1
 _LOSSES = {"classification": "cross_entropy", "regression": "mse"}
 
 
+@register_search("darts")
 class DartsSearch(SupernetSearch):
     """Trains a relaxed supernet: at every step the architecture variables, then the weights.
 
@@ -157,6 +158,10 @@ class DartsSearch(SupernetSearch):
         """As it stands."""
         return self._supernet
 
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """See ``SupernetSearch.optimizers``."""
+        return {"weight": self._descent.optimizer, "architecture": self._architecture_optimizer}
+
     # ---- training --------------------------------------------------------------------------------------------------
 
     def train_epoch(self) -> dict[str, float]:
@@ -236,7 +241,7 @@ class DartsSearch(SupernetSearch):
         inputs, _ = self._augment(batch.inputs, epoch, step)
         return Batch(inputs, batch.targets, batch.whole)
 
-    # ---- results and state -----------------------------------------------------------------------------------------
+    # ---- results ---------------------------------------------------------------------------------------------------
 
     def discretize(self, methods: Sequence[str] | None = None) -> list[Discretization]:
         """See ``SupernetSearch.discretize``.
@@ -272,23 +277,3 @@ class DartsSearch(SupernetSearch):
                 loss = self.loss(self._supernet(*batch.inputs, mixing=mixing), batch.targets)
                 loss = loss * self.ranks.weight(len(batch.targets), batch.whole)
                 descent.step(gradients(loss, self._weights, self.ranks))
-
-    def state(self) -> dict[str, Any]:
-        """Variables, optimizers and progress, a copy; nothing random is carried."""
-        return copy.deepcopy(
-            {
-                "supernet": self._supernet.state_dict(),
-                "weight_optimizer": self._descent.state(),
-                "architecture_optimizer": self._architecture_optimizer.state_dict(),
-                "epoch": self.progress.epoch,
-                "curve": self.progress.curve,
-            }
-        )
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        """See ``SupernetSearch.load``."""
-        self._supernet.load_state_dict(state["supernet"])
-        self._descent.load(state["weight_optimizer"])
-        self._architecture_optimizer.load_state_dict(state["architecture_optimizer"])
-        self.progress.epoch = int(state["epoch"])
-        self.progress.curve = [dict(record) for record in state["curve"]]

@@ -8,13 +8,14 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
-from xnas_ray.errors import GenotypeError, SpecError
+from xnas_ray.errors import GenotypeError
 from xnas_ray.messages import Genotype
 from xnas_ray.networks.darts_operations import make_operation, preprocessing
 from xnas_ray.spaces.base import DataShape, Space
 from xnas_ray.spaces.cost import image_input
 from xnas_ray.spaces.darts import CELLS, DARTS, INPUTS, NODES, OPERATIONS, STEM_MULTIPLIER, reduction_layers
 from xnas_ray.spaces.darts_text import Term, format_cells
+from xnas_ray.spaces.kinds import whole_space
 from xnas_ray.supernets.cells import CellSupernet, sized
 from xnas_ray.supernets.mixed import Operations, mixed_operation, with_batch_statistics
 
@@ -104,8 +105,7 @@ class DartsSupernet(CellSupernet):
         edge_normalisation: bool = False,
     ) -> None:
         """Make the layers; the defaults are the official supernet on CIFAR-10."""
-        if not isinstance(space, DARTS):
-            raise SpecError(f"holds cells of 'darts', not of {space.name!r}.", field="space.name")
+        space = whole_space(space, DARTS)
         sized(space, layers=layers, channels=channels)
         nodes = {
             f"{cell}/{node}": [f"{cell}/{node}<-{source}" for source, target in EDGES if target == node]

@@ -80,12 +80,7 @@ class DartsSettings:
         object.__setattr__(self, "architecture_betas", (float(betas[0]), float(betas[1])))
         if not isinstance(self.supernet, Mapping):
             raise _error("supernet", f"must be a table of sizes, got {self.supernet!r}.")
-        if isinstance(self.augment, str) or not isinstance(self.augment, (list, tuple)):
-            raise _error("augment", f"must be a list, got {self.augment!r}.", valid=AUGMENTATIONS)
-        for name in self.augment:
-            if name not in AUGMENTATIONS:
-                raise _error("augment", f"there is no {name!r}.", got=name, valid=AUGMENTATIONS)
-        object.__setattr__(self, "augment", tuple(self.augment))
+        object.__setattr__(self, "augment", checked_augment(self.augment))
 
     def rate(self, epoch: int) -> float:
         """The weights' learning rate in an epoch, from 0 (Loshchilov & Hutter 2017)."""
@@ -112,6 +107,20 @@ _RANGES: dict[str, tuple[type, float, float]] = {
     "tune_epochs": (int, 0, 10**6),
 }
 """Kind and smallest and largest value of every number."""
+
+
+def checked_augment(names: object) -> tuple[str, ...]:
+    """Names of augmentations that go with every loss.
+
+    Raises:
+        SpecError: they are no list, or one is unknown.
+    """
+    if not isinstance(names, (list, tuple)):
+        raise _error("augment", f"must be a list, got {names!r}.", valid=AUGMENTATIONS)
+    for name in names:
+        if name not in AUGMENTATIONS:
+            raise _error("augment", f"there is no {name!r}.", got=name, valid=AUGMENTATIONS)
+    return tuple(names)
 
 
 def _check_number(name: str, value: object, kind: type, low: float, high: float) -> None:

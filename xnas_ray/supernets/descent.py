@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +18,9 @@ class Descent:
         weights: what it moves.
         settings: give momentum, weight decay and the limit.
         rate: learning rate.
+
+    Attributes:
+        optimizer: which keeps momentum and rate.
     """
 
     def __init__(self, weights: Sequence[nn.Parameter], settings: DartsSettings, rate: float) -> None:
@@ -53,14 +55,6 @@ class Descent:
             nesterov=self.settings.nesterov,
             buffers=[buffer for buffer in buffers if buffer is not None],
         )
-
-    def state(self) -> dict[str, Any]:
-        """Momentum and rate, as the optimizer keeps them."""
-        return self.optimizer.state_dict()
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Go on from a ``state``."""
-        self.optimizer.load_state_dict(dict(state))
 
 
 def clipped(gradients: Sequence[Tensor], limit: float) -> Sequence[Tensor]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,24 +17,29 @@ from xnas_ray.supernets.descent import clipped, take_step
 from xnas_ray.supernets.dmasking_settings import DMaskingSettings
 from xnas_ray.supernets.dmasking_supernet import DMaskingSupernet
 from xnas_ray.supernets.gumbel import Temperature, gumbel_noise
+from xnas_ray.supernets.registry import register_search
 from xnas_ray.supernets.search_data import Batch, SearchData
 from xnas_ray.supernets.slicing import sliced
 from xnas_ray.supernets.tally import Tally
 from xnas_ray.tasks.metrics import Loss, resolve_loss
+from xnas_ray.training.augment import Augmentation, stream_seed
 from xnas_ray.training.ranks import ALONE, Ranks
 
 _NOISE = 32
+_AUGMENT = 33
 _WEIGHTS, _ARCHITECTURE = 0, 1
 _LOSSES = {"classification": "cross_entropy", "regression": "mse"}
 
 
+@register_search("dmasking")
 class DMaskingSearch(SupernetSearch):
     """Trains a masked supernet: every epoch first the weights on their part of the data, then the choices on the other.
 
     Every step mixes the options by one Gumbel-softmax draw, the same for all samples and ranks. The temperature falls
     from epoch to epoch; in the end the likeliest option of every choice is taken, one variable at a time. Gradients
     are averaged over the ranks before they change anything; one rank and several differ only by the statistics of
-    batch normalisation, which are those of a rank's part of a batch.
+    batch normalisation, which are those of a rank's part of a batch, and by augmentation, which every rank draws for
+    itself.
 
     Args:
         space: an ``FBNetV2``.
@@ -95,6 +99,7 @@ class DMaskingSearch(SupernetSearch):
         cost_scale: float = 0.2,
         cost_exponent: float = 0.6,
         sampling: str = "shared",
+        augment: Sequence[str] = (),
         affine: bool = False,
         recompute: bool | None = None,
         loss: str | Loss | None = None,
@@ -118,6 +123,7 @@ class DMaskingSearch(SupernetSearch):
             cost_scale=cost_scale,
             cost_exponent=cost_exponent,
             sampling=sampling,
+            augment=augment,
         )
         if warmup_epochs >= epochs:
             raise SpecError(
@@ -134,6 +140,8 @@ class DMaskingSearch(SupernetSearch):
         self._architecture_optimizer = torch.optim.Adam(
             self._supernet.architecture_parameters(), lr=architecture_lr, weight_decay=architecture_weight_decay
         )
+        own_seed = stream_seed(seed, _AUGMENT, ranks.rank)
+        self._augment = Augmentation(self.settings.recipe, shape, own_seed, self.device)
         with torch.no_grad():
             untrained = float(self._cost(self._supernet.mixing()))
         self.reference = untrained if cost_reference is None else float(cost_reference)
@@ -142,6 +150,10 @@ class DMaskingSearch(SupernetSearch):
     def supernet(self) -> DMaskingSupernet:
         """As it stands."""
         return self._supernet
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """See ``SupernetSearch.optimizers``."""
+        return {"weight": self._weight_optimizer, "architecture": self._architecture_optimizer}
 
     # ---- training --------------------------------------------------------------------------------------------------
 
@@ -164,7 +176,7 @@ class DMaskingSearch(SupernetSearch):
             group["lr"] = record["lr"]
         self._supernet.train()
         tally = Tally(self.shape.kind, self.device)
-        for step, batch in enumerate(self.data.batches(self.data.weight_indices, epoch)):
+        for step, batch in self._augmented(self.data.batches(self.data.weight_indices, epoch), epoch, _WEIGHTS):
             self._learn_weights(batch, epoch, step, tally)
         record |= tally.means("train", self.ranks)
         if epoch >= self.settings.warmup_epochs:
@@ -190,7 +202,8 @@ class DMaskingSearch(SupernetSearch):
         architecture = self._supernet.architecture_parameters()
         tally = Tally(self.shape.kind, self.device)
         total = torch.zeros(2, dtype=torch.float64, device=self.device)
-        for step, batch in enumerate(self.data.batches(self.data.architecture_indices, epoch, purpose=1)):
+        batches = self.data.batches(self.data.architecture_indices, epoch, purpose=1)
+        for step, batch in self._augmented(batches, epoch, _ARCHITECTURE):
             mixing = self._sample(epoch, _ARCHITECTURE, step)
             loss = self._batch_loss(batch, mixing, tally)
             share = self.ranks.weight(len(batch.targets), batch.whole)
@@ -199,6 +212,12 @@ class DMaskingSearch(SupernetSearch):
             total += torch.stack([objective.detach().double(), torch.ones_like(total[0])])
         value, count = self.ranks.total(total).tolist()
         return {**tally.means("architecture", self.ranks), "objective": value / count}
+
+    def _augmented(self, batches: Iterator[Batch], epoch: int, phase: int) -> Iterator[tuple[int, Batch]]:
+        """Numbered batches, their images changed in a way that is a function of the place in the search."""
+        for step, batch in enumerate(batches):
+            inputs, _ = self._augment(batch.inputs, 2 * epoch + phase, step)
+            yield step, Batch(inputs, batch.targets, batch.whole)
 
     @torch.no_grad()
     def _derived(self, epoch: int) -> dict[str, float]:
@@ -228,7 +247,7 @@ class DMaskingSearch(SupernetSearch):
         found: Tensor = getattr(self._supernet.effective_cost(mixing), self.settings.cost)
         return found
 
-    # ---- results and state -----------------------------------------------------------------------------------------
+    # ---- results ---------------------------------------------------------------------------------------------------
 
     def discretize(self, methods: Sequence[str] | None = None) -> list[Discretization]:
         """See ``SupernetSearch.discretize``: ``argmax``, the likeliest option of every choice.
@@ -248,23 +267,3 @@ class DMaskingSearch(SupernetSearch):
             strengths = self._supernet.by_choice(self._supernet.mixing().detach())
             found.append(Discretization(method, self._supernet.genotype(), strengths, self._supernet.options()))
         return found
-
-    def state(self) -> dict[str, Any]:
-        """Variables, optimizers and progress, a copy; nothing random is carried."""
-        return copy.deepcopy(
-            {
-                "supernet": self._supernet.state_dict(),
-                "weight_optimizer": self._weight_optimizer.state_dict(),
-                "architecture_optimizer": self._architecture_optimizer.state_dict(),
-                "epoch": self.progress.epoch,
-                "curve": self.progress.curve,
-            }
-        )
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        """See ``SupernetSearch.load``."""
-        self._supernet.load_state_dict(state["supernet"])
-        self._weight_optimizer.load_state_dict(state["weight_optimizer"])
-        self._architecture_optimizer.load_state_dict(state["architecture_optimizer"])
-        self.progress.epoch = int(state["epoch"])
-        self.progress.curve = [dict(record) for record in state["curve"]]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from xnas_ray.errors import SpecError
+from xnas_ray.supernets.darts_settings import checked_augment
+from xnas_ray.training.recipe import Recipe
 
 COSTS = ("flops", "params")
 COST_FORMS = ("additive", "multiplicative", "hinge")
@@ -41,6 +44,7 @@ class DMaskingSettings:
         cost_scale: of the multiplicative form.
         cost_exponent: of the multiplicative form.
         sampling: ``shared``: one Gumbel draw a step on all ranks; ``per_rank``: every rank has its own.
+        augment: of images: random_crop, horizontal_flip, cutout.
 
     Raises:
         SpecError: a value is out of range; ``controller.params.<name>`` is named.
@@ -62,6 +66,7 @@ class DMaskingSettings:
     cost_scale: float = 0.2
     cost_exponent: float = 0.6
     sampling: str = "shared"
+    augment: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -79,6 +84,12 @@ class DMaskingSettings:
             raise _error("cost_target", "the hinge form needs a target.", fix="Give FLOPs or parameters.")
         if self.final_lr > self.lr:
             raise _error("final_lr", f"{self.final_lr} is above lr, {self.lr}.")
+        object.__setattr__(self, "augment", checked_augment(self.augment))
+
+    @property
+    def recipe(self) -> Recipe:
+        """What ``training.augment`` reads."""
+        return Recipe(augment=tuple(self.augment))
 
     def rate(self, epoch: int, epochs: int) -> float:
         """The weights' learning rate in an epoch, from 0, of so many (Loshchilov & Hutter 2017)."""

@@ -16,11 +16,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from xnas_ray.errors import GenotypeError, SpecError
+from xnas_ray.errors import GenotypeError
 from xnas_ray.messages import Genotype
 from xnas_ray.networks.nasbench101 import ConvNormRelu
 from xnas_ray.spaces.base import DataShape, Space
 from xnas_ray.spaces.cost import image_input
+from xnas_ray.spaces.kinds import whole_space
 from xnas_ray.spaces.nasbench1shot1 import PARENTS, NASBench1Shot1
 from xnas_ray.spaces.nasbench101_cell import KERNELS, OPERATIONS
 from xnas_ray.supernets.cells import CellSupernet, sized
@@ -111,8 +112,7 @@ class NASBench1Shot1Supernet(CellSupernet):
         edge_normalisation: bool = True,
     ) -> None:
         """Make the layers; with the sizes of an official space the defaults are the official supernet on CIFAR-10."""
-        if not isinstance(space, NASBench1Shot1):
-            raise SpecError(f"holds cells of 'nasbench1shot1', not of {space.name!r}.", field="space.name")
+        space = whole_space(space, NASBench1Shot1)
         self.counts = PARENTS[space.variant]
         nodes = {f"block {v}": [f"{v}<-{source}" for source in range(v)] for v in range(1, space.blocks + 1)}
         nodes["output"] = [f"output<-{source}" for source in range(space.blocks + 1)]

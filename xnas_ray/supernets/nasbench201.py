@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from xnas_ray.errors import GenotypeError, SpecError
+from xnas_ray.errors import GenotypeError
 from xnas_ray.messages import Genotype
 from xnas_ray.networks.cells import ResidualReduction
 from xnas_ray.networks.nasbench201 import make_operation
 from xnas_ray.spaces.base import DataShape, Space
 from xnas_ray.spaces.cost import image_input
+from xnas_ray.spaces.kinds import whole_space
 from xnas_ray.spaces.nasbench201 import EDGES, NODES, OPERATIONS, NASBench201
 from xnas_ray.supernets.cells import CellSupernet, sized
 from xnas_ray.supernets.mixed import mixed_operation, with_batch_statistics
@@ -73,8 +74,7 @@ class NASBench201Supernet(CellSupernet):
         edge_normalisation: bool = False,
     ) -> None:
         """Make the layers."""
-        if not isinstance(space, NASBench201):
-            raise SpecError(f"holds cells of 'nasbench201', not of {space.name!r}.", field="space.name")
+        space = whole_space(space, NASBench201)
         nodes = {
             str(node): [f"{target}<-{source}" for source, target in EDGES if target == node] for node in range(1, NODES)
         }

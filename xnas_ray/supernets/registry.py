@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from xnas_ray.errors import SpecError, UnknownNameError
-from xnas_ray.registry import build
+from xnas_ray.errors import SpecError
+from xnas_ray.registry import Registry, build
 from xnas_ray.spaces.base import DataShape, Space
 from xnas_ray.supernets.base import SupernetSearch
 from xnas_ray.supernets.search_data import SearchData
 from xnas_ray.tasks.base import Split
 from xnas_ray.training.ranks import ALONE, Ranks
 
-SEARCHES = {
-    "darts": "xnas_ray.supernets.darts:DartsSearch",
-    "dmasking": "xnas_ray.supernets.dmasking:DMaskingSearch",
-    "pc_darts": "xnas_ray.supernets.pc_darts:PcDartsSearch",
-}
+SEARCHES: Registry[SupernetSearch] = Registry(
+    "differentiable search",
+    {
+        "darts": "xnas_ray.supernets.darts",
+        "dmasking": "xnas_ray.supernets.dmasking",
+        "pc_darts": "xnas_ray.supernets.pc_darts",
+    },
+)
 """Differentiable searches by name; another is named ``"package.module:Class"``."""
 
+register_search = SEARCHES.register
+
+_NAME = "controller.name"
 _SAMPLES = 16
 _DATA = ("batch_size", "weight_share")
 
@@ -54,21 +59,11 @@ def make_search(
         UnknownNameError: no such search, or none with such a setting.
         SpecError: a setting is out of range, or does not fit the space or the data.
     """
-    kind = _kind(name)
+    kind = SEARCHES.get(name, field=_NAME)
     own = {key: value for key, value in params.items() if key not in _DATA}
     data = SearchData(train, seed=seed, ranks=ranks, device=device, **_data_settings(kind, params))
     given = {"seed": seed, "device": device, "ranks": ranks}
     return build(kind, own, space, shape, data, what=f"differentiable search {name!r}", field="controller", **given)
-
-
-def _kind(name: str) -> type[SupernetSearch]:
-    if name not in SEARCHES and ":" not in name:
-        raise UnknownNameError(
-            f"there is no differentiable search {name!r}.", field="controller.name", got=name, valid=SEARCHES
-        )
-    module, _, attribute = SEARCHES.get(name, name).partition(":")
-    found: type[SupernetSearch] = getattr(importlib.import_module(module), attribute)
-    return found
 
 
 def _data_settings(kind: type[SupernetSearch], params: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,7 +83,7 @@ def check_settings(name: str, params: Mapping[str, Any], space: Space, shape: Da
         UnknownNameError: no such search, or none with such a setting; the space has no supernet.
         SpecError: a setting is out of range, or does not fit the space.
     """
-    _data_settings(_kind(name), params)
+    _data_settings(SEARCHES.get(name, field=_NAME), params)
     targets = torch.zeros(_SAMPLES, dtype=torch.int64 if shape.kind == "classification" else torch.float32)
     split = Split(tuple(torch.zeros(_SAMPLES, *one) for one in shape.inputs), targets)
     make_search(name, {**params, "batch_size": _SAMPLES // 4, "weight_share": 0.5}, space, shape, split, seed=0)

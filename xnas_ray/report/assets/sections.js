@@ -2,7 +2,7 @@
 
 const BEST = 12,
   ROWS = 40;
-const view = { over: "trials", x: null, y: null, pair: null, descent: 0 };
+const view = { over: "trials", x: null, y: null, pair: null, descent: 0, supernet: 0, read: 0 };
 
 /** Buttons of which one is pressed. */
 function choiceOf(words, current, options, change) {
@@ -82,6 +82,12 @@ const SECTIONS = [
     fill: fillPairs,
   },
   { id: "motifs", title: "Motifs", has: () => report.searches.some((s) => s.motifs), fill: fillMotifs },
+  {
+    id: "supernets",
+    title: "Supernets",
+    has: () => report.searches.some((s) => s.supernets),
+    fill: fillSupernets,
+  },
   {
     id: "lineage",
     title: "Lineage",
