@@ -200,6 +200,11 @@ class _Written:
         self.writer.append(dataclasses.replace(row, detail=proposal.note()))
         return proposal
 
+    def curve(self, proposal: Any) -> tuple[dict[str, float], ...]:
+        """Made-up accuracies by epoch."""
+        accuracy = float(50 + sum((i + 1) * g for i, g in enumerate(proposal.candidate.genotype)))
+        return ({"epoch": 1.0, "val_accuracy": accuracy},)
+
     def _end(self, proposal: Any, failing: dict[int, str]) -> None:
         from xnas_ray.messages import Failure, FailureKind, Outcome, TrialStatus
         from xnas_ray.service.proposals import Told
@@ -211,9 +216,9 @@ class _Written:
             failure = Failure(FailureKind.EXCEPTION, "ValueError", failing[number], "log")
             outcome = Outcome(number, candidate, TrialStatus.FAILED, cost_s=0.5, failure=failure)
         else:
-            accuracy = float(50 + sum((i + 1) * g for i, g in enumerate(candidate.genotype)))
+            curve = self.curve(proposal)
+            accuracy = curve[-1]["val_accuracy"]
             metrics = {"val_accuracy": accuracy, "params": float(proposal.params), "flops": float(proposal.flops)}
-            curve = ({"epoch": 1.0, "val_accuracy": accuracy},)
             outcome = Outcome(number, candidate, TrialStatus.COMPLETED, metrics, curve, cost_s=1.5)
             if self.best is None or accuracy > self.best.metrics["val_accuracy"]:
                 self.best = outcome
@@ -245,6 +250,16 @@ class _Written:
 def played_search() -> type[_Written]:
     """Plays the service for one search of a store that is open for writing, without Ray."""
     return _Written
+
+
+@pytest.fixture(scope="session")
+def designable(tmp_path_factory: pytest.TempPathFactory, played_search: type[_Written]) -> Path:
+    """A store with the search of ``service/designed_search.py``, 60 trials; read it only."""
+    from .service.designed_search import SMALL, store_search
+
+    folder = tmp_path_factory.mktemp("designable")
+    store_search(folder / "store", folder / "task", played_search, 60, **SMALL)
+    return folder / "store"
 
 
 # ---- the command line -----------------------------------------------------------------------------------------------

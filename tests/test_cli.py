@@ -18,7 +18,7 @@ from xnas_ray.spec_flags import SPEC_FLAGS
 
 COMMANDS = [
     *("run", "submit", "list", "show", "watch", "wait", "pause", "resume", "cancel", "extend"),
-    *("results", "best", "export", "verify", "gc", "finalize", "explain", "similarities", "report", "logs"),
+    *("results", "best", "export", "verify", "gc", "finalize", "design", "explain", "similarities", "report", "logs"),
     *("validate", "spaces", "controllers", "tasks", "doctor", "table", "slurm"),
 ]
 GROUPS = [("table",), ("slurm",)]

@@ -24,6 +24,7 @@ for _family in (
     "searches",
     "outcomes",
     "finalize",
+    "design",
     "explanations",
     "similarities",
     "report",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,11 +179,7 @@ class SearchHandle:
 
     def submit_finalists(self, spec: SearchSpec, key: str) -> SearchHandle:
         """Queue what ``finalists_spec`` gave."""
-        task_hash = self.card()["task_hash"]
-        search_id = self.client.service.call(
-            "submit", PROTOCOL_VERSION, spec.to_json(), task_hash, key, timeout_s=SUBMIT_TIMEOUT_S
-        )
-        return SearchHandle(self.client, search_id)
+        return self.submit_child(spec, key)
 
     def finalists(self) -> pd.DataFrame:
         """What a search of finalists found: one row each, with means and spreads over its seeds.
@@ -201,6 +197,72 @@ class SearchHandle:
         parent = SearchHandle(self.client, card["spec"]["parent"])
         trials = self.client.store.trials(self.id)
         return finalists_frame(card, trials, self.client.store.trials(parent.id), parent.card()["objectives"])
+
+    # ---- designing ---------------------------------------------------------------------------------------------------
+
+    def design(self, flops: float | Sequence[float] = (), **given: Any) -> dict[str, Any]:
+        """Architectures for new budgets, by a predictor that learns from this search's completed trials alone.
+
+        It takes seconds and trains no network; it needs no service, and the search may still run.
+
+        Args:
+            flops: most FLOPs; of several each is a budget of its own.
+            **given: ``params``: most parameters, in every budget. ``top``: designs a budget, 5. ``neighbours``:
+                evaluated architectures that are named beside each, 3. ``members``: networks of the predictor, 5.
+                ``pool``: architectures that are counted to pretrain it, 4,000. ``caution``: standard deviations of the
+                members that are taken off a prediction before it is ranked, 0.
+
+        Returns:
+            See ``service.design_search.design_search``: ``designs``, budget by budget and the best first, and how far
+            to trust them (``held_out``, ``warnings``). ``service.designs.designs_frame`` makes a table of it.
+
+        Raises:
+            ExplanationError: too few trials completed.
+            SpecError: a value is out of range, or nothing within a budget was found.
+            StoreError: it is a search of finalists.
+        """
+        from xnas_ray.service.designs import Query
+
+        limits = (flops,) if isinstance(flops, (int, float)) else flops
+        query = Query.from_json({**given, "flops": [float(limit) for limit in limits]})
+        return self.client.store.design(self.id, query.to_json())
+
+    def designs_spec(self, answer: Mapping[str, Any], *, seeds: int = 1, **resources: float) -> tuple[SearchSpec, str]:
+        """The search that trains designs, as this one trained its candidates, and its idempotency key.
+
+        Args:
+            answer: what ``design`` gave; of its ``designs`` some may be left out.
+            seeds: trainings of each.
+            **resources: ``cpus``, ``gpus``, ``workers``: what differs from this search's resources.
+
+        Raises:
+            SpecError: a value is out of range.
+        """
+        from xnas_ray.service import designs
+
+        spec = designs.specification(self.card(), answer, seeds=seeds, resources=dict(resources))
+        return spec, designs.key_of(spec)
+
+    def submit_designs(self, answer: Mapping[str, Any], **given: Any) -> SearchHandle:
+        """Queue the training of designs; asking for the same again gives the same search.
+
+        Args:
+            answer: what ``design`` gave; of its ``designs`` some may be left out.
+            **given: see ``designs_spec``.
+
+        Raises:
+            SpecError: a value is out of range.
+            ServiceError: no service works on this store.
+        """
+        return self.submit_child(*self.designs_spec(answer, **given))
+
+    def submit_child(self, spec: SearchSpec, key: str) -> SearchHandle:
+        """Queue a search that this one gave rise to, on its task as it was then."""
+        task_hash = self.card()["task_hash"]
+        search_id = self.client.service.call(
+            "submit", PROTOCOL_VERSION, spec.to_json(), task_hash, key, timeout_s=SUBMIT_TIMEOUT_S
+        )
+        return SearchHandle(self.client, search_id)
 
     # ---- results -----------------------------------------------------------------------------------------------------
 

@@ -96,7 +96,7 @@ class SearchSpec(Part):
     measure_on: Literal["validation", "test"] = Field(
         "validation", description="'test' trains on both other splits; what `xnas finalize` sets, never a search"
     )
-    parent: str | None = Field(None, description="search whose finalists these are; what `xnas finalize` sets")
+    parent: str | None = Field(None, description="search that these come from; what `xnas finalize` and `xnas design` set")
     warm_start: tuple[str, ...] = Field(
         (), description="architectures to evaluate first; ids of finished searches to learn from"
     )

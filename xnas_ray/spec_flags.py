@@ -212,7 +212,7 @@ SPEC_FLAGS: tuple[Flag, ...] = (
         "parent",
         "",
         "text",
-        "search whose finalists these are; what `xnas finalize` sets",
+        "search that these come from; what `xnas finalize` and `xnas design` set",
     ),
     Flag(
         "warm_start",

@@ -24,6 +24,7 @@ SEARCHES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "regularized_evolution": ("regularized_evolution", {"population": 6, "sample": 3}),
     "nasbowl": ("nasbowl", {"initial": 6}),
     "nasbowl with pools": ("nasbowl", {"initial": 6, "candidates": "evolved", "pool": 20}),
+    "nars": ("nars", {"pool": 60, "bins": 5, "rounds": 2, "winners": 3, "members": 2}),
     "bananas": (
         "bananas",
         {"initial": 6, "refit_every": 5, "candidates": 20, "networks": 2, "layers": 2, "width": 6, "epochs": 5},

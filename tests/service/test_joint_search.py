@@ -16,10 +16,12 @@ from xnas_ray.service.host import OpenSearch
 from xnas_ray.service.resolve import Search, resolve
 from xnas_ray.service.verify import verify
 from xnas_ray.spaces.joint import JointSpace
+from xnas_ray.spaces.nasbench201 import NASBench201
 from xnas_ray.spec import SearchSpec
 from xnas_ray.store import StoreWriter, new_search_id
 from xnas_ray.tasks.bundle import bundle_task
 from xnas_ray.training.context import LocalContext
+from xnas_ray.training.distillation import Source, save_teacher
 
 DIGITS = Path(__file__).parents[2] / "experiments" / "digits"
 CELL = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
@@ -42,6 +44,22 @@ def test_the_architectures_are_the_tasks_or_any_other(archive, tmp_path):
     search = resolved(tmp_path, archive.task, {"architecture": named, "recipe": {"lr": LR}})
     assert search.space_name == "joint"
     assert search.space.unwrapped.architectures.name == "nasbench101"
+
+
+def test_a_teacher_is_stored_with_its_hash_and_rates_are_refused(tmp_path):
+    whole = NASBench201(channels=4, cells_per_stage=1, stages=1)
+    shape, genotype = resolved(tmp_path, DIGITS, {"recipe": {"lr": LR}}).shape, (3, 1, 2, 0, 4, 3)
+    folder = save_teacher(tmp_path / "t", whole.build(genotype, shape), whole, genotype, shape)
+    search = resolved(tmp_path, DIGITS, {"recipe": {"lr": LR}}, recipe={"teacher": str(folder)})
+    assert search.spec.recipe["teacher"] == f"{folder}@{Source(folder).content_hash()}"
+    with pytest.raises(SpecError, match=rf"space\.params\.recipe\.teacher: .*Write '{folder}@[0-9a-f]+'"):
+        resolved(tmp_path, DIGITS, {"recipe": {"teacher": ["", str(folder)]}})
+    written = {"recipe": {"teacher": ["", search.spec.recipe["teacher"]]}}
+    assert resolved(tmp_path, DIGITS, written).space.recipes.size == 2
+    with pytest.raises(SpecError, match=r"^recipe\.drop_path"):
+        resolved(tmp_path, DIGITS, {"recipe": {"lr": LR}}, recipe={"drop_path": 0.1})
+    with pytest.raises(SpecError, match=r"space\.params\.recipe\.drop_path"):
+        resolved(tmp_path, DIGITS, {"recipe": {"drop_path": [0.0, 0.1]}})
 
 
 def test_analytic_constraints_hold_for_the_architecture(archive, tmp_path):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from xnas_ray.spaces.fbnet_published import PUBLISHED, Published, blocks
-from xnas_ray.spaces.inverted_residuals import Block, count
+from xnas_ray.spaces.fbnet_published import FBNETV2_L3, PUBLISHED, Published, blocks
+from xnas_ray.spaces.inverted_residuals import Block, count, place
 
 EACH = pytest.mark.parametrize("published", PUBLISHED.values(), ids=list(PUBLISHED))
 
@@ -54,3 +56,28 @@ def test_tables_are_read_line_by_line():
     assert second == Block(40, stride=1, expansion=2.5, kernel=5, activation="relu", squeeze=0.25)
     assert third == Block(48, kernel=0)
     assert blocks("k3 hswish se c8 s1 x1 e5", constant_squeeze=True)[0].squeeze == 0.05
+
+
+def test_l3_is_l2_scaled_up():
+    small, large = PUBLISHED["fbnetv2_l2"].definition, FBNETV2_L3
+    assert large.resolution == small.resolution == 256
+    assert len(large.blocks) == 31
+    assert [b.stride for b in large.blocks].count(2) == 4
+    assert sum(1 for b in large.blocks if not b.kernel) == 2
+    wide = {one.width for one in large.blocks}
+    assert wide == {16, 24, 32, 40, 72, 128, 208, 248}
+    costs = [count(one).published.flops for one in (small, large)]
+    assert costs[0] < costs[1] < 1.5 * costs[0]
+
+
+def test_l3_s_rounded_expansions_make_the_channels_of_l2_s():
+    exact = sorted({b.expansion for b in PUBLISHED["fbnetv2_l2"].definition.blocks if b.kernel})
+    nearest = tuple(
+        replace(b, expansion=min(exact, key=lambda e, printed=b.expansion: abs(e - printed)))
+        for b in FBNETV2_L3.blocks  # type: ignore[misc]
+    )
+    both = [
+        [(one.middle, one.squeezed) for one in place(definition)]
+        for definition in (FBNETV2_L3, replace(FBNETV2_L3, blocks=nearest))
+    ]
+    assert both[0] == both[1]

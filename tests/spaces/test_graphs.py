@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import networkx as nx
 
-from xnas_ray.spaces.graphs import contract, isomorphic, prune, remove, unfold
+from xnas_ray.spaces.graphs import OP_NAME, chain, contract, isomorphic, prune, remove, unfold
 
 
 def graph(edges: list[tuple[int, int]], **labels: str) -> nx.DiGraph:
@@ -59,3 +59,10 @@ def test_unfold_ignores_sharing_and_nothing_else():
     assert unfold(shared, 4) == unfold(twice, 4)
     other = graph([(0, 1), (0, 5), (1, 2), (5, 3), (2, 4), (3, 4)], n2="pool", n3="dense", n5="pool")
     assert unfold(other, 4) != unfold(twice, 4)
+
+
+def test_a_chain_joins_each_label_to_the_next():
+    made = chain(["input", "conv", "conv", "output"])
+    assert [label for _, label in made.nodes(data=OP_NAME)] == ["input", "conv", "conv", "output"]
+    assert list(made.edges) == [(0, 1), (1, 2), (2, 3)]
+    assert list(chain([]).nodes) == []

@@ -208,3 +208,13 @@ def test_unknown_and_hostile_names(name, tmp_path, monkeypatch):
     if name == "digit":
         assert caught.value.valid
         assert "Did you mean 'digits'" in str(caught.value)
+
+
+def test_recipes_of_one_of_the_task_s_own_architectures(write):
+    task = load_task(write())
+    params = {"architecture": {"name": "fixed", "params": {"text": "8x2-relu"}}, "recipe": {"lr": [0.1, 0.2]}}
+    space = task.space("joint", params)
+    assert space.size == 2
+    assert space.format((0, 1)) == '8x2-relu {"lr":0.2}'
+    assert task.makes("joint", params)
+    assert not task.makes("fixed", {"architecture": "nasbench201"})

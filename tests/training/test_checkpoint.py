@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from xnas_ray.training import checkpoint
-from xnas_ray.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_weights
+from xnas_ray.training.checkpoint import CheckpointError, load_checkpoint, load_weights, save_checkpoint, save_weights
 
 STATE = {"weights": {"w": torch.arange(3.0)}, "epoch": 2, "curve": [{"epoch": 1.0}], "none": None, "pair": (1, "a")}
 
@@ -75,6 +75,20 @@ def test_nothing_in_the_file_is_executed(tmp_path, writer):
     with pytest.raises(CheckpointError):
         load_checkpoint(path, "me")
     assert not (tmp_path / "executed").exists()
+
+
+def test_weights_are_read_plain_or_as_the_model_of_a_larger_file(tmp_path):
+    weights = torch.nn.BatchNorm1d(3).state_dict()
+    for content in (weights, {"model": weights, "epoch": 3, "args": "x"}):
+        torch.save(content, tmp_path / "w.pt")
+        assert list(load_weights(tmp_path / "w.pt")) == list(weights)
+    for content in ({"epoch": 3}, [torch.zeros(1)], torch.zeros(1), {"model": 3}):
+        torch.save(content, tmp_path / "w.pt")
+        with pytest.raises(CheckpointError, match="no state dictionary"):
+            load_weights(tmp_path / "w.pt")
+    (tmp_path / "w.pt").write_bytes(b"garbage")
+    with pytest.raises(CheckpointError, match="cannot read"):
+        load_weights(tmp_path / "w.pt")
 
 
 def test_weights_are_whole_or_not_there(tmp_path, monkeypatch):

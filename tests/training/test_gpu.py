@@ -9,6 +9,7 @@ from xnas_ray.tasks.datasets import digits, image_data
 from xnas_ray.tasks.resident import ResidentData
 from xnas_ray.training.context import LocalContext
 from xnas_ray.training.device import limit_gpu_memory, select_device, typed_memory_errors
+from xnas_ray.training.distillation import save_teacher
 from xnas_ray.training.loop import train_candidate
 from xnas_ray.training.recipe import Recipe
 
@@ -31,7 +32,9 @@ def train(data, **settings):
         problem=Problem(),
         data=data,
         candidate=Candidate(0, (3, 3, 1, 3, 3, 3), fidelity=4, schedule_epochs=4),
-        recipe=Recipe(batch_size=64, lr=0.1, augment=["random_crop", "mixup"], crop_padding=1, **settings),
+        recipe=Recipe(
+            **{"batch_size": 64, "lr": 0.1, "augment": ["random_crop", "mixup"], "crop_padding": 1, **settings}
+        ),
         seed=0,
         context=LocalContext(),
         device=CUDA,
@@ -97,3 +100,13 @@ def test_a_fraction_of_a_gpu_is_a_limit():
             torch.empty(int(0.2 * total), dtype=torch.uint8, device=CUDA)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, CUDA)
+
+
+def test_a_teacher_and_autoaugment_work_where_the_data_are(data, tmp_path):
+    space, genotype = NASBench201(cells_per_stage=1, channels=16, stages=3), (3, 3, 1, 3, 3, 3)
+    large = train(data.to(CUDA))
+    teacher = save_teacher(tmp_path / "teacher", large.model, space, genotype, data.data_shape)
+    settings = {"teacher": str(teacher), "dropout": 0.1, "augment": ["autoaugment"], "autoaugment_policy": "svhn"}
+    taught, moved = train(data.to(CUDA), **settings), train(data, **settings)
+    assert taught.metrics["val_accuracy"] > 70
+    assert taught.curve[0]["train_loss"] == pytest.approx(moved.curve[0]["train_loss"], rel=0.05)

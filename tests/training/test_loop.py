@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from xnas_ray.errors import NanLossError, OutOfMemoryError, StoppedError
+from xnas_ray.errors import NanLossError, OutOfMemoryError, SpecError, StoppedError
 from xnas_ray.messages import Candidate
 from xnas_ray.spaces.nasbench201 import NASBench201
 from xnas_ray.tasks.base import Data, Problem, Split
@@ -223,6 +223,21 @@ def test_the_moving_average_is_what_is_measured():
     assert plain.metrics["val_loss"] != averaged.metrics["val_loss"]
     with torch.no_grad():
         assert torch.allclose(averaged.model(*averaged.data.validation.inputs), averaged.outputs)
+
+
+def test_a_rate_of_the_recipe_reaches_the_network():
+    own, more = train(epochs=2), train(dataclasses.replace(RECIPE, dropout=0.5), epochs=2)
+    assert [m.p for m in more.model.modules() if isinstance(m, nn.Dropout)] == [0.5]
+    assert [m.p for m in own.model.modules() if isinstance(m, nn.Dropout)] == [0.05]
+    still = Recipe(batch_size=16, lr=1e-12, weight_decay=0.0)
+    start, dropped = train(still, epochs=1), train(dataclasses.replace(still, dropout=0.5), epochs=1)
+    assert torch.allclose(start.model.head.weight, dropped.model.head.weight, atol=1e-6), "both begin alike"
+    assert start.metrics["train_loss"] != dropped.metrics["train_loss"]
+
+
+def test_a_rate_that_no_part_of_the_network_takes_is_refused():
+    with pytest.raises(SpecError, match=r"recipe\.drop_path: .*'tiny'.*fbnetv2"):
+        train(dataclasses.replace(RECIPE, drop_path=0.1))
 
 
 def test_gradients_are_clipped():

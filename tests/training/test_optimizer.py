@@ -38,6 +38,50 @@ def test_fused_optimizers_step_as_torch_does_plainly(name):
         assert torch.allclose(a, b, atol=1e-6)
 
 
+def test_rmsprop_as_written_down():
+    """Two steps on one weight with gradients 2 and -1, by hand."""
+    weight = nn.Parameter(torch.tensor([[1.0]]))
+    recipe = Recipe(optimizer="rmsprop", lr=0.1, momentum=0.5, weight_decay=0.0, rmsprop_alpha=0.9, rmsprop_eps=1e-3)
+    module = nn.Module()
+    module.weight = weight
+    optimizer = make_optimizer(module, recipe)
+    expected, square, velocity = 1.0, 0.0, 0.0
+    for gradient in (2.0, -1.0):
+        weight.grad = torch.tensor([[gradient]])
+        optimizer.step()
+        square = 0.9 * square + 0.1 * gradient**2
+        velocity = 0.5 * velocity + gradient / (square**0.5 + 1e-3)
+        expected -= 0.1 * velocity
+        assert weight.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_batch_norm_without_decay_trains_as_if_there_were_none_for_it(name):
+    """Of every optimizer: norms and biases as with weight decay 0, weights as with it."""
+    gradients = [
+        torch.randn(p.shape, generator=torch.Generator().manual_seed(i)) for i, p in enumerate(all_of(network()))
+    ]
+
+    def stepped(**settings):
+        model = network()
+        optimizer = make_optimizer(model, Recipe(optimizer=name, lr=0.05, **settings))
+        for _ in range(3):
+            for parameter, gradient in zip(all_of(model), gradients, strict=True):
+                parameter.grad = gradient.clone()
+            optimizer.step()
+        return all_of(model)
+
+    spared = stepped(weight_decay=0.2, decay_norm_and_bias=False)
+    none, full = stepped(weight_decay=0.0), stepped(weight_decay=0.2)
+    for mine, without, decayed in zip(spared, none, full, strict=True):
+        assert torch.allclose(mine, without if mine.dim() == 1 else decayed, atol=1e-7)
+        assert not torch.allclose(without, decayed, atol=1e-5)
+
+
+def all_of(model: nn.Module) -> list[nn.Parameter]:
+    return list(model.parameters())
+
+
 def test_biases_and_norms_can_be_spared_from_decay():
     model = network()
     optimizer = make_optimizer(model, Recipe(lr=0.1, weight_decay=0.5, decay_norm_and_bias=False))

@@ -4,7 +4,8 @@ import json
 import pytest
 
 from xnas_ray.errors import SpecError
-from xnas_ray.training.recipe import Recipe
+from xnas_ray.randomness import canonical_json
+from xnas_ray.training.recipe import Recipe, identity
 
 
 def test_later_mappings_win():
@@ -43,6 +44,13 @@ def test_canonical_json_round_trips_and_ignores_the_order_of_keys():
         ({"schedule": "onecycle", "warmup_epochs": 1}, "recipe.warmup_epochs", "by itself"),
         ({"amp_dtype": "float8"}, "recipe.amp_dtype", "bfloat16"),
         ({"ema_decay": 1.0}, "recipe.ema_decay", "between"),
+        ({"schedule": "exponentional"}, "recipe.schedule", "Did you mean 'exponential'"),
+        ({"lr_decay": 1.1}, "recipe.lr_decay", "between"),
+        ({"dropout": 1.0}, "recipe.dropout", "between"),
+        ({"autoaugment_policy": "cifar100"}, "recipe.autoaugment_policy", "Did you mean 'cifar10'"),
+        ({"teacher": 3}, "recipe.teacher", "must be a text"),
+        ({"distill_weight": 1.5}, "recipe.distill_weight", "between"),
+        ({"distill_temperature": 0}, "recipe.distill_temperature", "between"),
     ],
 )
 def test_errors_name_the_setting_and_what_is_valid(settings, field, words):
@@ -50,6 +58,21 @@ def test_errors_name_the_setting_and_what_is_valid(settings, field, words):
         Recipe.from_mapping(settings)
     assert caught.value.field == field
     assert words in str(caught.value)
+
+
+def test_a_setting_that_was_added_changes_no_training_that_does_not_use_it():
+    """The first settings as they are stored, whatever was added since; a training seed of them, as it always was."""
+    first = (
+        '{"amp":true,"amp_dtype":"bfloat16","augment":[],"batch_size":128,"channels_last":true,"crop_padding":4,'
+        '"cutout_size":8,"decay_norm_and_bias":true,"ema_decay":0,"eval_batch_size":1024,"final_lr":0,"grad_clip":0,'
+        '"label_smoothing":0,"lr":0.1,"mixup_alpha":0.2,"momentum":0.9,"nesterov":true,"onecycle_peak":0.3,'
+        '"optimizer":"sgd","schedule":"cosine","step_at":[0.5,0.75],"step_factor":0.1,"warmup_epochs":0,'
+        '"weight_decay":0.0005}'
+    )
+    assert canonical_json(identity(Recipe().as_mapping())) == first
+    used = identity(Recipe(dropout=0.2, teacher="/t").as_mapping())
+    assert set(used) - set(json.loads(first)) == {"dropout", "teacher"}
+    assert Recipe.from_mapping(identity(Recipe(lr_decay=0.9).as_mapping())) == Recipe(lr_decay=0.9)
 
 
 def test_every_number_has_a_range():

@@ -46,6 +46,24 @@ def test_onecycle_as_torch(peak):
     assert ours(schedule="onecycle", onecycle_peak=peak) == pytest.approx(expected, rel=1e-6, abs=1e-12)
 
 
+@pytest.mark.parametrize("decay", [0.963, 0.9875, 1.0])
+def test_exponential_as_torch_once_an_epoch(decay):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, decay)
+    expected = []
+    for _ in range(EPOCHS):
+        expected += [optimizer.param_groups[0]["lr"]] * STEPS
+        optimizer.step()
+        schedule.step()
+    assert ours(schedule="exponential", lr_decay=decay) == pytest.approx(expected, rel=1e-9)
+
+
+def test_exponential_decays_from_the_end_of_the_warmup():
+    rates, ramp = ours(schedule="exponential", lr_decay=0.5, warmup_epochs=1.5), round(1.5 * STEPS)
+    assert rates[:ramp] == pytest.approx([0.3 * (i + 1) / ramp for i in range(ramp)])
+    assert rates[ramp : ramp + STEPS + 1] == pytest.approx([0.3] * STEPS + [0.15])
+
+
 def test_constant():
     assert set(ours(schedule="constant")) == {0.3}
 

@@ -11,6 +11,7 @@ CONTROLLERS: Registry[Controller] = Registry(
         "bananas": "xnas_ray.controllers.bananas",
         "darts": "xnas_ray.controllers.supernet",
         "dmasking": "xnas_ray.controllers.supernet",
+        "nars": "xnas_ray.controllers.nars",
         "nasbowl": "xnas_ray.controllers.nasbowl",
         "nsga2": "xnas_ray.controllers.nsga2",
         "pc_darts": "xnas_ray.controllers.supernet",

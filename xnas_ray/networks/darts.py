@@ -100,7 +100,20 @@ class DARTSNetwork(nn.Module):
             before, last, halved = last, NODES * channels, reduces
             if layer == self.auxiliary_layer and auxiliary_weight:
                 self.auxiliary = AuxiliaryHead(last, shape.outputs, size)
+        self.dropout = nn.Dropout(0.0)
         self.head = nn.Linear(last, shape.outputs)
+
+    def regularise(self, *, dropout: float | None = None, drop_path: float | None = None) -> None:
+        """Set the rates anew; those that are not given stay.
+
+        Args:
+            dropout: share of the vectors' values that are left out before the head while training; at first none.
+            drop_path: see the class.
+        """
+        if dropout is not None:
+            self.dropout.p = dropout
+        if drop_path is not None:
+            self.drop_path = drop_path
 
     def start_epoch(self, epoch: int, epochs: int) -> None:
         """Set the probability of dropping a path for an epoch, from 0, of a schedule of so many."""
@@ -118,7 +131,7 @@ class DARTSNetwork(nn.Module):
         What trains the network adds ``auxiliary_weight`` times the loss of the second to that of the first.
         """
         last, middle = self._results(x)
-        outputs: Tensor = self.head(last.mean(dim=(2, 3)))
+        outputs: Tensor = self.head(self.dropout(last.mean(dim=(2, 3))))
         if self.auxiliary is None or not self.training:
             return outputs
         return outputs, self.auxiliary(middle)

@@ -170,6 +170,11 @@ class PooledHead(nn.Module):
         return y.flatten(1)
 
 
+def growing(rate: float, number: int, blocks: int) -> float:
+    """The rate of a block, from 0, when the last of so many has ``rate`` (Huang et al. 2016)."""
+    return rate * (number + 1) / blocks
+
+
 class InvertedResidualNetwork(nn.Module):
     """Stem, blocks, head and a linear classifier.
 
@@ -200,13 +205,22 @@ class InvertedResidualNetwork(nn.Module):
         self.stem = ConvNorm(inputs, stem.width, stem.kernel, stem.stride, act=stem.activation)
         placed = list(place(definition, self.size))
         self.blocks = nn.Sequential(
-            *(make_block(one, drop_path * (i + 1) / len(placed)) for i, one in enumerate(placed))
+            *(make_block(one, growing(drop_path, i, len(placed))) for i, one in enumerate(placed))
         )
         self.head = PooledHead(definition.head, placed[-1].block.width if placed else stem.width)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(definition.head.width, outputs)
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
+
+    def regularise(self, *, dropout: float | None = None, drop_path: float | None = None) -> None:
+        """Set the rates anew; those that are not given stay."""
+        if dropout is not None:
+            self.dropout.p = dropout
+        if drop_path is not None:
+            for i, block in enumerate(self.blocks):
+                if isinstance(block, InvertedResidual) and block.shortcut:
+                    block.drop_path.rate = growing(drop_path, i, len(self.blocks))
 
     def features(self, x: Tensor) -> Tensor:
         """The vectors that the classifier reads: ``n x width of the head``."""

@@ -106,9 +106,15 @@ class NASBench101Network(nn.Module):
                 body.append(Cell(cell, inputs, outputs))
                 inputs = outputs
         self.body = nn.Sequential(*body)
+        self.dropout = nn.Dropout(0.0)
         self.head = nn.Linear(outputs, shape.outputs)
         nn.init.xavier_uniform_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+
+    def regularise(self, *, dropout: float | None = None) -> None:
+        """Set the share of the vectors' values that are left out before the head while training; at first none."""
+        if dropout is not None:
+            self.dropout.p = dropout
 
     def features(self, x: Tensor) -> Tensor:
         """The vectors that the head reads: ``n x channels of the last stack``."""
@@ -117,7 +123,7 @@ class NASBench101Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits or regressed values, ``n x outputs``, of images ``n x channels x h x w``."""
-        result: Tensor = self.head(self.features(x))
+        result: Tensor = self.head(self.dropout(self.features(x)))
         return result
 
 

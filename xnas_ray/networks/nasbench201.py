@@ -72,7 +72,13 @@ class NASBench201Network(nn.Module):
             body.extend(Cell(genotype, channels) for _ in range(cells_per_stage))
         self.body = nn.Sequential(*body)
         self.norm = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+        self.dropout = nn.Dropout(0.0)
         self.head = nn.Linear(channels, shape.outputs)
+
+    def regularise(self, *, dropout: float | None = None) -> None:
+        """Set the share of the vectors' values that are left out before the head while training; at first none."""
+        if dropout is not None:
+            self.dropout.p = dropout
 
     def features(self, x: Tensor) -> Tensor:
         """The vectors that the head reads: ``n x channels of the last stage``."""
@@ -81,7 +87,7 @@ class NASBench201Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits or regressed values, ``n x outputs``, of images ``n x channels x h x w``."""
-        result: Tensor = self.head(self.features(x))
+        result: Tensor = self.head(self.dropout(self.features(x)))
         return result
 
 

@@ -19,6 +19,7 @@ from xnas_ray.service.resolve import Search, open_search, resolve
 from xnas_ray.spec import SearchSpec
 from xnas_ray.store.replay import replay
 from xnas_ray.store.rows import NEVER_TOLD, Position
+from xnas_ray.training.recipe import identity
 
 
 class OpenSearch:
@@ -53,7 +54,7 @@ class OpenSearch:
         if candidate is None:
             return None
         spec, space = self.search.spec, self.search.space
-        recipe = {**spec.recipe, **candidate.recipe}
+        recipe = identity({**spec.recipe, **candidate.recipe})
         key = space.key(candidate.genotype)
         cost = space.cost(candidate.genotype, self.search.shape)
         return Proposal(

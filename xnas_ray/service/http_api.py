@@ -31,6 +31,7 @@ from xnas_ray.service.connection import CALL_TIMEOUT_S, SUBMIT_TIMEOUT_S, Servic
 from xnas_ray.service.http_forms import (
     HASH,
     Budget,
+    DesignQuery,
     Format,
     Kind,
     Pause,
@@ -339,6 +340,14 @@ class Api:
     def verify(self, search: SearchName) -> dict[str, Any]:
         """Derive every proposal again from the rows."""
         return plain(self.store.verify(self.store.resolve(search)))
+
+    async def design(self, search: SearchName, query: Annotated[DesignQuery, Query()]) -> dict[str, Any]:
+        """Architectures for new budgets, by a predictor that learns from the trials of a search; takes seconds."""
+
+        def answer() -> dict[str, Any]:
+            return self.store.design(self.store.resolve(search), query.model_dump())
+
+        return plain(await self._patiently(answer))
 
 
 def _submission(body: bytes) -> Submission:

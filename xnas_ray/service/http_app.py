@@ -44,7 +44,7 @@ def make_app(api: Api) -> FastAPI:
     route("GET", API + "/live", api.live)
     route("GET", API + "/spool", api.spooled)
     route("GET", one, api.status)
-    for name in ("wait", "watch", "summary", "card", "transitions", "best", "logs", "verify"):
+    for name in ("wait", "watch", "summary", "card", "transitions", "best", "logs", "verify", "design"):
         route("GET", f"{one}/{name}", getattr(api, name))
     for name in ("pause", "resume", "cancel", "extend"):
         route("POST", f"{one}/{name}", getattr(api, name), 204)

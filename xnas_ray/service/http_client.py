@@ -212,6 +212,12 @@ class HttpStore:
         answer = self.connection.ask("GET", f"/searches/{search_id}/verify", timeout_s=SLOW_S)
         return dict(answer.json())
 
+    def design(self, search_id: str, query: Mapping[str, Any]) -> dict[str, Any]:
+        """See ``StoreAccess.design``."""
+        given = {name: value for name, value in query.items() if value is not None}
+        answer = self.connection.ask("GET", f"/searches/{search_id}/design", params=given, timeout_s=SLOW_S)
+        return dict(answer.json())
+
     def take_task(self, folder: Path) -> str:
         """See ``StoreAccess.take_task``; a task that the service has is not sent again."""
         from xnas_ray.tasks.archives import pack

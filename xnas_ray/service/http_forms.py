@@ -57,6 +57,21 @@ class Budget(BaseModel):
     wall_clock: float | None = Field(None, gt=0, le=1e15, description="Seconds.")
 
 
+class DesignQuery(BaseModel):
+    """What is asked for designs (see ``designs.Query``)."""
+
+    model_config = ConfigDict(extra="forbid")
+    flops: list[Annotated[float, Field(gt=0, le=1e18)]] = Field(
+        [], max_length=20, description="Most FLOPs; each is a budget of its own."
+    )
+    params: float | None = Field(None, gt=0, le=1e18, description="Most parameters, in every budget.")
+    top: int = Field(5, ge=1, le=1000, description="Designs a budget.")
+    neighbours: int = Field(3, ge=0, le=100, description="Evaluated architectures beside each.")
+    members: int = Field(5, ge=1, le=50, description="Networks of the predictor.")
+    pool: int = Field(4_000, ge=5, le=100_000, description="Architectures that are counted to pretrain it.")
+    caution: float = Field(0.0, ge=0, le=1e3, description="Standard deviations that are taken off predictions.")
+
+
 class Stop(BaseModel):
     """How to stop the service."""
 

@@ -27,6 +27,10 @@ from xnas_ray.store.layout import Layout
 from xnas_ray.supernets.registry import check_settings
 from xnas_ray.tasks.loading import LoadedTask, import_bundle
 from xnas_ray.training.recipe import Recipe
+from xnas_ray.training.submission import submitted
+
+CHECKED = ("dropout", "drop_path", "teacher")
+"""Settings of a recipe that need something of the network, or a file."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +189,9 @@ def resolve(root: Path, spec: SearchSpec, task_hash: str) -> Search:
     if data is not None:
         for objective in search.objectives:
             objective.check_data(problem, data)
-    _check_genes(search.space, search.spec.recipe)
+    if problem.evaluate is None:
+        search = _submitted(search)
+    _check_genes(search)
     search = _with_sources(root, search)
     controller = search.controller()  # wrong parameters are refused here, not in a running service
     if isinstance(controller, SupernetController):
@@ -269,18 +275,40 @@ def _with_sources(root: Path, search: Search) -> Search:
     return replace(search, spec=spec, sources=tuple(found))
 
 
-def _check_genes(space: Space, recipe: Mapping[str, Any]) -> None:
+def _submitted(search: Search) -> Search:
+    """What the recipe needs is there; from now on its teacher is this one, whatever will lie in its place.
+
+    Raises:
+        SpecError: see ``submitted``.
+    """
+    recipe = submitted(Recipe.from_mapping(search.spec.recipe), search.space, search.shape)
+    return replace(search, spec=search.spec.model_copy(update={"recipe": recipe.as_mapping()}))
+
+
+def _check_teacher(settings: Recipe, stored: Recipe) -> None:
+    """A level is stored as it is written, so a teacher's has its hash already.
+
+    Raises:
+        SpecError: it does not; says which.
+    """
+    if settings.teacher != stored.teacher:
+        raise SpecError("names a teacher without its hash.", field="recipe.teacher", fix=f"Write {stored.teacher!r}.")
+
+
+def _check_genes(search: Search) -> None:
     """Every level of every gene of a joint space must be a setting that the search's recipe can take.
 
     Raises:
         SpecError: naming the gene, and what is wrong with the setting.
     """
-    whole = space.unwrapped
+    whole = search.space.unwrapped
     while isinstance(whole, JointSpace):
         for gene in whole.recipes.genes:
             for option in gene.options:
                 try:
-                    Recipe.from_mapping(recipe, {gene.name: option})
+                    settings = Recipe.from_mapping(search.spec.recipe, {gene.name: option})
+                    if search.task.problem.evaluate is None and gene.name in CHECKED:
+                        _check_teacher(settings, submitted(settings, search.space, search.shape))
                 except SpecError as error:
                     raise SpecError(
                         error.message,

@@ -89,6 +89,9 @@ class StoreAccess(Protocol):
     def verify(self, search_id: str) -> dict[str, Any]:
         """What ``verify.verify`` found, as JSON has it (see ``verification_json``)."""
 
+    def design(self, search_id: str, query: Mapping[str, Any]) -> dict[str, Any]:
+        """See ``design_search.design_search``."""
+
     def take_task(self, folder: Path) -> str:
         """Bring a task folder into the store; the hash of its content (see ``tasks.bundle.bundle_task``)."""
 
@@ -246,6 +249,10 @@ class LocalStore:
     def verify(self, search_id: str) -> dict[str, Any]:
         """See ``StoreAccess.verify``."""
         return self._run("store_access:verification_json", self.root, search_id)
+
+    def design(self, search_id: str, query: Mapping[str, Any]) -> dict[str, Any]:
+        """See ``StoreAccess.design``."""
+        return self._run("design_search:design_search", self.root, search_id, dict(query))
 
     def take_task(self, folder: Path) -> str:
         """See ``StoreAccess.take_task``."""

@@ -116,6 +116,12 @@ class Space(ABC):
         several = [(i, choice) for i, choice in enumerate(self.choices) if choice.ordered and len(choice.options) > 1]
         return tuple(genotype[i] / (len(choice.options) - 1) for i, choice in several)
 
+    def costs(self, genotypes: Sequence[Genotype], shape: DataShape) -> tuple[np.ndarray, np.ndarray]:
+        """FLOPs and parameters of many genotypes, int64 ``[n]`` each: by default ``cost`` of one after the other."""
+        found = [self.cost(genotype, shape) for genotype in genotypes]
+        flops, params = [cost.flops for cost in found], [cost.params for cost in found]
+        return np.array(flops, dtype=np.int64), np.array(params, dtype=np.int64)
+
     # ---- given once, for every space ---------------------------------------------------------------------------
 
     @property

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
 
 from xnas_ray.messages import Cost, Genotype
 from xnas_ray.spaces.base import DataShape, Space
+from xnas_ray.spaces.batch_costs import Batch, count_batch
 from xnas_ray.spaces.cost import image_input
 from xnas_ray.spaces.inverted_residuals import Definition, Size, count, subsampled
 
@@ -22,6 +26,13 @@ class DefinedSpace(Space):
         Raises:
             GenotypeError: the genotype does not belong to the space.
         """
+
+    def batch(self, genotypes: np.ndarray) -> Batch | None:
+        """The definitions of valid genotypes, int64 ``[n, choices]``, as arrays; None where a space has no such form.
+
+        Only what costs depend on: it must cost what ``definition`` of each genotype does.
+        """
+        return None
 
     def image_size(self, genotype: Genotype, shape: DataShape) -> Size:
         """Height and width at which the network looks at the task's images.
@@ -41,3 +52,34 @@ class DefinedSpace(Space):
         inputs, *_ = image_input(shape, self.name)
         size = self.image_size(genotype, shape)
         return count(self.definition(genotype), inputs=inputs, outputs=shape.outputs, size=size).cost
+
+    def costs(self, genotypes: Sequence[Genotype], shape: DataShape) -> tuple[np.ndarray, np.ndarray]:
+        """As ``cost`` of each, in arrays all at once where the space gives ``batch``.
+
+        Raises:
+            SpecError: the task's input is not one image that is large enough.
+            GenotypeError: a genotype does not belong to the space.
+        """
+        inputs, height, width = image_input(shape, self.name)
+        batch = self.batch(self.table(genotypes))
+        if batch is None:
+            return super().costs(genotypes, shape)
+        return count_batch(batch, inputs=inputs, outputs=shape.outputs, size=(height, width))
+
+    def table(self, genotypes: Sequence[Genotype]) -> np.ndarray:
+        """Genotypes as int64 ``[n, choices]``.
+
+        Raises:
+            GenotypeError: one of them does not belong to the space.
+        """
+        if not len(genotypes):
+            return np.zeros((0, len(self.choices)), dtype=np.int64)
+        try:
+            table = np.array(genotypes)
+        except ValueError:  # of different lengths
+            table = np.zeros(0)
+        options = np.array([len(choice.options) for choice in self.choices])
+        fits = table.ndim == 2 and table.shape[1] == len(options) and table.dtype.kind == "i"
+        if not fits or not ((table >= 0) & (table < options)).all():
+            table = np.array([self.check(genotype) for genotype in genotypes])
+        return table.astype(np.int64, copy=False)

@@ -104,6 +104,30 @@ _L = """
     skip         c224 s1 x1
 """
 
+_L3 = """
+    k3 hswish    c16  s1 x2 e1
+    k5 hswish    c24  s2 x1 e5.46
+    k5 hswish    c24  s1 x1 e1.79
+    k3 hswish    c24  s1 x1 e1.79
+    k5 hswish    c24  s1 x2 e1.79
+    k5 hswish se c40  s2 x1 e5.35
+    k5 hswish se c32  s1 x1 e3.54
+    k5 hswish se c32  s1 x3 e4.54
+    k5 hswish    c72  s2 x1 e5.71
+    k3 hswish    c72  s1 x1 e2.12
+    skip         c72  s1 x1
+    k3 hswish    c72  s1 x1 e3.12
+    k3 hswish    c128 s1 x1 e5.03
+    k5 hswish se c128 s1 x1 e2.51
+    k5 hswish se c128 s1 x1 e1.77
+    k5 hswish se c128 s1 x1 e2.77
+    k5 hswish se c128 s1 x4 e3.77
+    k3 hswish se c208 s2 x1 e5.57
+    k5 hswish se c208 s1 x2 e2.84
+    k5 hswish se c208 s1 x3 e4.88
+    skip         c248 s1 x1
+"""
+
 _V3_A = """
     k3 hswish    c16  s1 x2 e1
     k5 hswish    c24  s2 x1 e4
@@ -253,3 +277,8 @@ PUBLISHED: Mapping[str, Published] = MappingProxyType(
     }
 )
 """By name: FBNetV2 F1 to F4, L1 and L2, FBNetV3 A to G. The definitions of P1 to P3 are not public."""
+
+FBNETV2_L3 = _v2(256, 16, _L3, 1984)
+"""The network on which NARS searches recipes alone (Table 4.10 of the thesis): L2 scaled up, with 79.1 % top-1 on
+ImageNet, and 79.9 % with the recipe that was found. Its expansions are printed with two decimals, which make the same
+channels as those of L2; FLOPs and parameters are not published, so it is not one of ``PUBLISHED``."""

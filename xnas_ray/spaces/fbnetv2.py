@@ -10,9 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from xnas_ray.errors import GenotypeError, SpecError
 from xnas_ray.messages import Genotype
 from xnas_ray.spaces.base import Choice
+from xnas_ray.spaces.batch_costs import Batch
+from xnas_ray.spaces.batch_costs import Layer as BatchLayer
 from xnas_ray.spaces.defined import DefinedSpace
 from xnas_ray.spaces.fbnetv2_macros import MACROS, Layer, one_or_two, read_layers, read_resolutions, whole
 from xnas_ray.spaces.inverted_residuals import (
@@ -128,21 +132,15 @@ class FBNetV2(DefinedSpace):
 
         Widths, expansions and the resolution are ordered: kernels get them as ``numeric``, not as labels.
         """
-        import networkx as nx
-
-        from xnas_ray.spaces.graphs import INPUT, OP_NAME, OUTPUT
+        from xnas_ray.spaces.graphs import INPUT, OUTPUT, chain
 
         labels = [INPUT]
         inputs = self.stem.width
         for block in self.definition(genotype).blocks:
             identity = not block.kernel and block.stride == 1 and block.width == inputs
-            labels += [] if identity else [_name(block)]
+            labels += [] if identity else [block.label]
             inputs = block.width
-        graph = nx.DiGraph()
-        for node, label in enumerate([*labels, OUTPUT]):
-            graph.add_node(node, **{OP_NAME: label})
-        nx.add_path(graph, range(len(labels) + 1))
-        return {"network": graph}
+        return {"network": chain([*labels, OUTPUT])}
 
     def numeric(self, genotype: Genotype) -> tuple[float, ...]:
         """Widths, expansions and the resolution in [0, 1], those of the canonical member."""
@@ -166,6 +164,24 @@ class FBNetV2(DefinedSpace):
                 )
             )
         return Definition(self.resolutions[genotype[-1]], self.stem, tuple(blocks), self.head)
+
+    def batch(self, genotypes: np.ndarray) -> Batch:
+        """See ``DefinedSpace.batch``."""
+        kernels, squeezes = (np.array([form[i] for form in BLOCKS.values()]) for i in (0, 2))
+        present = np.ones(len(genotypes), dtype=bool)
+        layers = (
+            BatchLayer(
+                np.array(layer.widths)[genotypes[:, 3 * i + 2]],
+                layer.stride,
+                np.array(layer.expansions)[genotypes[:, 3 * i + 1]],
+                kernels[genotypes[:, 3 * i]],
+                squeezes[genotypes[:, 3 * i]],
+                present,
+            )
+            for i, layer in enumerate(self.layers)
+        )
+        stem = np.full(len(genotypes), self.stem.width)
+        return Batch(np.array(self.resolutions)[genotypes[:, -1]], self.stem, stem, layers, self.head)
 
     def format(self, genotype: Genotype) -> str:
         """Such as ``r128 | ir_k3_se e1 c16 | skip e0.75 c24``."""
@@ -214,10 +230,6 @@ def _choices(i: int, layer: Layer) -> tuple[Choice, Choice, Choice]:
 def _plain(value: Any) -> Any:
     """Lists in place of tuples, so that parameters are JSON values."""
     return [_plain(v) for v in value] if isinstance(value, Sequence) and not isinstance(value, str) else value
-
-
-def _name(block: Block) -> str:
-    return next(name for name, form in BLOCKS.items() if form == (block.kernel, block.activation, block.squeeze))
 
 
 def _index(word: str, options: Sequence[str], where: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 
 import networkx as nx
 from networkx.algorithms.isomorphism import categorical_node_match
@@ -13,6 +13,15 @@ OUTPUT = "output"
 
 Unfolding = tuple[str, frozenset["Unfolding"]]
 """A node's label and the unfoldings of its predecessors."""
+
+
+def chain(labels: Iterable[str]) -> nx.DiGraph:
+    """A graph of nodes 0, 1, … with these labels, each joined to the next."""
+    graph = nx.DiGraph()
+    for node, label in enumerate(labels):
+        graph.add_node(node, **{OP_NAME: label})
+    nx.add_path(graph, range(len(graph)))
+    return graph
 
 
 def remove(graph: nx.DiGraph, op_name: str) -> None:

@@ -61,6 +61,13 @@ class Block:
     squeeze: float = 0.0
     padding: int | None = None
 
+    @property
+    def label(self) -> str:
+        """Its kind in drawings and kernels, such as ``ir_k5_se_hs``: all but widths, strides and expansions."""
+        if not self.kernel:
+            return "skip"
+        return f"ir_k{self.kernel}{'_se' if self.squeeze else ''}{'_hs' if self.activation == 'hswish' else ''}"
+
 
 @dataclass(frozen=True, slots=True)
 class Head:

@@ -34,7 +34,8 @@ class JointSpace(Space):
     Args:
         architecture: a space, or the name and parameters of a registered one; in a specification also ``"task"``, the
             task's own, which is the default there.
-        recipe: a ``RecipeSpace``, or what ``RecipeSpace.from_mapping`` reads.
+        recipe: a ``RecipeSpace``, or what ``RecipeSpace.from_mapping`` reads: a table, or the name of a preset such as
+            ``"nars"``.
 
     Attributes:
         architectures: the space of architectures.
@@ -48,10 +49,10 @@ class JointSpace(Space):
     builder = "xnas_ray.spaces.joint:build"
 
     def __init__(
-        self, *, architecture: Space | str | Mapping[str, Any], recipe: RecipeSpace | Mapping[str, Any]
+        self, *, architecture: Space | str | Mapping[str, Any], recipe: RecipeSpace | Mapping[str, Any] | str
     ) -> None:
         """Make both spaces."""
-        self.architectures = architecture if isinstance(architecture, Space) else _registered(architecture)
+        self.architectures = architecture if isinstance(architecture, Space) else registered_space(architecture)
         self.recipes = recipe if isinstance(recipe, RecipeSpace) else RecipeSpace.from_mapping(recipe)
         self.choices = (*self.architectures.choices, *self.recipes.choices)
         self.params = {
@@ -115,6 +116,15 @@ class JointSpace(Space):
     def cost(self, genotype: Genotype, shape: DataShape) -> Cost:
         """The architecture's."""
         return self.architectures.cost(self.split(self._tuple(genotype))[0], shape)
+
+    def costs(self, genotypes: Sequence[Genotype], shape: DataShape) -> tuple[np.ndarray, np.ndarray]:
+        """The architectures'."""
+        split = [self.split(tuple(genotype)) for genotype in genotypes]
+        options = [len(choice.options) for choice in self.recipes.choices]
+        for genotype, (_, levels) in zip(genotypes, split, strict=True):
+            if len(genotype) != len(self.choices) or not all(0 <= i < n for i, n in zip(levels, options, strict=True)):
+                self.check(genotype)
+        return self.architectures.costs([architecture for architecture, _ in split], shape)
 
     def format(self, genotype: Genotype) -> str:
         """The architecture's text, a space, and the recipe as JSON."""
@@ -180,8 +190,9 @@ class JointSpace(Space):
         architecture, levels = self.split(genotype)
         inner = given if isinstance(given, (int, float)) else given[: len(architecture)]
         for _ in range(MAX_TRIES):
-            places = self._drawn(rng, given)
-            genes = [int(i) for i in places if i >= len(architecture)]
+            # What has a single option, as a fixed architecture has, cannot change.
+            places = [int(i) for i in self._drawn(rng, given) if len(self.choices[int(i)].options) > 1]
+            genes = [i for i in places if i >= len(architecture)]
             found = architecture
             if len(genes) < len(places):
                 found = self.architectures.perturb(architecture, rng, inner)
@@ -242,6 +253,12 @@ def named_space(given: object) -> tuple[str, dict[str, Any]]:
     return table["name"], dict(table.get("params", {}))
 
 
-def _registered(architecture: object) -> Space:
+def registered_space(architecture: object) -> Space:
+    """The space that a specification names, made with the parameters that it gives.
+
+    Raises:
+        SpecError: see ``named_space``.
+        UnknownNameError: no such space is registered, or it does not take these parameters.
+    """
     name, params = named_space(architecture)
     return SPACES.create(name, params, field=ARCHITECTURE)

@@ -83,6 +83,10 @@ class WrappedSpace(Space):
         """As the wrapped space's."""
         return self.space.cost(genotype, shape)
 
+    def costs(self, genotypes: Sequence[Genotype], shape: DataShape) -> tuple[np.ndarray, np.ndarray]:
+        """As the wrapped space's."""
+        return self.space.costs(genotypes, shape)
+
     def recipe(self, genotype: Genotype) -> dict[str, Any]:
         """As the wrapped space's."""
         return self.space.recipe(genotype)

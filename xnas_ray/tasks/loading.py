@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from xnas_ray.errors import TaskError, UnknownNameError
 from xnas_ray.registry import Registry, build
 from xnas_ray.spaces.base import Space
+from xnas_ray.spaces.fixed import FixedSpace
 from xnas_ray.spaces.joint import ARCHITECTURE, JointSpace, named_space
 from xnas_ray.spaces.registry import SPACES
 from xnas_ray.tasks.base import Data, Problem
@@ -86,7 +87,7 @@ class LoadedTask:
     def space(self, name: str = "task", params: Mapping[str, Any] | None = None, *, field: str = "space") -> Space:
         """A space by its name: ``"task"`` is the task's own, others as ``plugin`` finds them.
 
-        The architectures of a joint space are named in the same way; by default they are the task's.
+        The architectures of joint and fixed spaces are named in the same way; by default they are the task's.
 
         Raises:
             TaskError: the task's own space cannot be made.
@@ -97,14 +98,14 @@ class LoadedTask:
         if name == "task":
             return self.create_search_space(**given)
         kind = self.plugin(SPACES, name, field)
-        if issubclass(kind, JointSpace) and not isinstance(given.get("architecture"), Space):
+        if issubclass(kind, (FixedSpace, JointSpace)) and not isinstance(given.get("architecture"), Space):
             inner = named_space(given.get("architecture", "task"))
             given["architecture"] = self.space(*inner, field=ARCHITECTURE)
         return build(kind, given, what=f"space {name!r}", field=field)
 
     def makes(self, name: str, params: Mapping[str, Any]) -> bool:
         """Whether the task's folder is needed for the space of this name and these parameters."""
-        if name == "joint":
+        if name in (FixedSpace.name, JointSpace.name):
             return self.makes(*named_space(params.get("architecture", "task")))
         return name == "task" or self.attribute(name) is not None
 

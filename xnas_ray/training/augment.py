@@ -9,6 +9,7 @@ from torch import Tensor
 
 from xnas_ray.errors import SpecError
 from xnas_ray.spaces.base import DataShape
+from xnas_ray.training.autoaugment import PixelRange, Policy
 from xnas_ray.training.recipe import Recipe
 
 _STREAM = 0x9E3779B97F4A7C15
@@ -73,19 +74,30 @@ class Augmentation:
         shape: inputs of the task; augmentations are for tasks with one image input.
         seed: of the training.
         device: where batches are.
+        pixels: what autoaugment takes for black and white, see ``autoaugment.pixel_range``.
 
     Raises:
-        SpecError: an augmentation of images is asked for on other inputs.
+        SpecError: an augmentation of images is asked for on other inputs; autoaugment on images of another number of
+            channels than 1 or 3, or without ``pixels``.
     """
 
     PURPOSE = 2
+    POLICY_PURPOSE = 4
+    """A stream of its own: what autoaugment draws changes no crop."""
 
-    def __init__(self, recipe: Recipe, shape: DataShape, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, recipe: Recipe, shape: DataShape, seed: int, device: torch.device, pixels: PixelRange | None = None
+    ) -> None:
         images = [a for a in recipe.augment if a != "mixup"]
         if images and (len(shape.inputs) != 1 or len(shape.inputs[0]) != 3):
             raise SpecError(
                 f"{images[0]!r} needs one image input, the task has the shapes {shape.inputs}.", field="recipe.augment"
             )
+        self.policy: Policy | None = None
+        if "autoaugment" in images:
+            if pixels is None:
+                raise SpecError("autoaugment is not possible here.", field="recipe.augment", fix="Leave it out.")
+            self.policy = Policy(recipe.autoaugment_policy, shape.inputs[0][0], pixels)
         self.recipe = recipe
         self.mixes = "mixup" in recipe.augment
         self.seed = seed
@@ -104,6 +116,8 @@ class Augmentation:
             inputs = (random_crop(inputs[0], recipe.crop_padding, generator),)
         if "horizontal_flip" in recipe.augment:
             inputs = (horizontal_flip(inputs[0], generator),)
+        if self.policy is not None:
+            inputs = (self.policy(inputs[0], stream_seed(self.seed, self.POLICY_PURPOSE, epoch, batch)),)
         if "cutout" in recipe.augment:
             inputs = (cutout(inputs[0], recipe.cutout_size, generator),)
         if not self.mixes:

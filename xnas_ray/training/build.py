@@ -15,8 +15,8 @@ def build_network(space: Space, genotype: Genotype, shape: DataShape) -> nn.Modu
     """The network that the builder of the whole space makes; ``network(*inputs)`` gives ``n x outputs``.
 
     In training it may also give a pair, its outputs and those of an auxiliary head whose loss counts
-    ``network.auxiliary_weight``; and a method ``start_epoch(epoch, epochs)`` is called before every epoch, from 0, of a
-    schedule of so many.
+    ``network.auxiliary_weight``; a method ``start_epoch(epoch, epochs)`` is called before every epoch, from 0, of a
+    schedule of so many; and a method ``regularise`` takes the rates of a recipe (see ``networks.regularisation``).
 
     Raises:
         UnknownNameError: ``space.builder`` names no function.

@@ -15,6 +15,7 @@ from torch import nn
 from xnas_ray.errors import TrainingError
 
 CHECKPOINT_NAME = "checkpoint.pt"
+_UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile)
 FORMAT = 1
 
 
@@ -66,6 +67,24 @@ def save_weights(model: nn.Module, path: Path) -> None:
         staging.unlink(missing_ok=True)
 
 
+def load_weights(path: Path) -> dict[str, Any]:
+    """The state dictionary of a file, on the CPU; loaded with ``weights_only=True``.
+
+    Torchvision's training scripts write it as ``model`` of a larger one: then it is that.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or something else.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        raise CheckpointError(f"cannot read the weights {path}: {type(error).__name__}: {error}") from None
+    found = content.get("model", content) if isinstance(content, dict) else content
+    if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
+        raise CheckpointError(f"{path} is no state dictionary.")
+    return found
+
+
 def load_checkpoint(path: Path, identity: str, device: torch.device | str = "cpu") -> dict[str, Any]:
     """The state that ``save_checkpoint`` wrote; loaded with ``weights_only=True``.
 
@@ -74,7 +93,7 @@ def load_checkpoint(path: Path, identity: str, device: torch.device | str = "cpu
     """
     try:
         content = torch.load(path, map_location=device, weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise CheckpointError(
             f"cannot read the checkpoint {path}: {type(error).__name__}: {error}",
             field="resume_from",

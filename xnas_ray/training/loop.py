@@ -12,16 +12,19 @@ from torch import Tensor, nn
 
 from xnas_ray.errors import NanLossError, StoppedError
 from xnas_ray.messages import Candidate, Genotype
+from xnas_ray.networks.regularisation import SETTINGS, regularise
 from xnas_ray.randomness import canonical_json
 from xnas_ray.spaces.base import DataShape, Space
 from xnas_ray.tasks.base import Data, Problem
 from xnas_ray.tasks.metrics import resolve_loss
 from xnas_ray.training.augment import Augmentation, stream_seed
+from xnas_ray.training.autoaugment import pixel_range
 from xnas_ray.training.build import build_network
 from xnas_ray.training.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
 from xnas_ray.training.context import TrialContext
 from xnas_ray.training.determinism import isolated_randomness, random_state, set_random_state
 from xnas_ray.training.device import peak_memory_bytes, reset_peak_memory, typed_memory_errors
+from xnas_ray.training.distillation import Teacher, distillation_loss
 from xnas_ray.training.ema import WeightAverage
 from xnas_ray.training.optimizer import make_optimizer
 from xnas_ray.training.ranks import ALONE, Ranks
@@ -71,6 +74,7 @@ def train_candidate(
             device and the context: only the first rank's may have a folder, and none may stop alone.
 
     Raises:
+        SpecError: the network has no place for the recipe's dropout or drop_path, or its teacher cannot be used.
         NanLossError: the loss or a metric is NaN or infinite.
         OutOfMemoryError: the device or the host has no memory left; what the training held is released.
         StoppedError: ``context`` asked for it; after ``"checkpoint"`` the checkpoint is written.
@@ -150,7 +154,9 @@ class _Training:
         self.data, self.recipe, self.seed, self.device = data, recipe, seed, device
         self.context, self.report_test, self.epochs = context, report_test, candidate.fidelity
         self.measure_once, self.ranks = measure_once, ranks
-        self.model = ranks.prepare(_on_device(build_network(space, genotype, data.data_shape), recipe, device))
+        network = build_network(space, genotype, data.data_shape)
+        regularise(network, {name: getattr(recipe, name) for name in SETTINGS}, space.unwrapped.name)
+        self.model = ranks.prepare(_on_device(network, recipe, device))
         self.network = ranks.join(self.model)
         self.optimizer = make_optimizer(self.model, recipe)
         self.average = WeightAverage(self.model, recipe.ema_decay) if recipe.ema_decay else None
@@ -158,13 +164,17 @@ class _Training:
             device.type, enabled=recipe.amp and recipe.amp_dtype == "float16" and device.type == "cuda"
         )
         self.loss = _training_loss(problem, recipe)
+        self.teacher = Teacher.of(recipe, data.data_shape, device)
         own_seed = seed if ranks.first else stream_seed(seed, RANK, ranks.rank)
-        self.augment = Augmentation(recipe, data.data_shape, own_seed, device)
+        pixels = pixel_range(data.train.inputs[0]) if "autoaugment" in recipe.augment else None
+        self.augment = Augmentation(recipe, data.data_shape, own_seed, device, pixels)
         self.evaluator = Evaluator(problem, recipe, device)
         self.steps_per_epoch = len(self._batches(0))
         self.schedule_epochs = candidate.schedule_epochs
         self.schedule = Schedule(recipe, self.steps_per_epoch, self.schedule_epochs)
-        self.identity = _identity(space, genotype, data.data_shape, candidate, recipe, seed, len(data.train))
+        self.identity = _identity(
+            space, genotype, data.data_shape, candidate, recipe, seed, len(data.train), self.teacher
+        )
         self.epoch, self.batch = 0, 0
         self.loss_sum = torch.zeros((), dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
         self.outputs: Tensor = torch.empty(0)
@@ -224,7 +234,8 @@ class _Training:
         targets = train.targets.index_select(0, indices).to(self.device, non_blocking=True)
         inputs, mixed = self.augment(inputs, self.epoch, self.batch)
         with autocast(self.recipe, self.device):
-            loss = self._loss(self.network(*inputs), targets, mixed)
+            taught = self.teacher(inputs) if self.teacher else None
+            loss = self._loss(self.network(*inputs), targets, mixed, taught)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss * self.ranks.weight(len(indices), len(batch))).backward()
         if self.recipe.grad_clip:
@@ -237,18 +248,28 @@ class _Training:
         self.loss_sum += loss.detach() * len(indices)
 
     def _loss(
-        self, outputs: Tensor | tuple[Tensor, Tensor], targets: Tensor, mixed: tuple[Tensor, float] | None
+        self,
+        outputs: Tensor | tuple[Tensor, Tensor],
+        targets: Tensor,
+        mixed: tuple[Tensor, float] | None,
+        taught: Tensor | None,
     ) -> Tensor:
-        """The loss of a batch; a network with an auxiliary head gives that one's outputs too, and their weight."""
+        """The loss of a batch; a network with an auxiliary head gives that one's outputs too, and their weight.
+
+        A teacher has seen the same augmented and mixed inputs, so what it says needs no mixing (Beyer et al. 2022).
+        """
         if isinstance(outputs, tuple):
-            main, auxiliary = (self._loss(one, targets, mixed) for one in outputs)
+            main, auxiliary = (self._loss(one, targets, mixed, taught) for one in outputs)
             weight: Any = self.model.auxiliary_weight
             return main + weight * auxiliary
         loss = self.loss(outputs, targets)
-        if mixed is None:
+        if mixed is not None:
+            partners, share = mixed
+            loss = share * loss + (1 - share) * self.loss(outputs, targets[partners])
+        if taught is None:
             return loss
-        partners, share = mixed
-        return share * loss + (1 - share) * self.loss(outputs, targets[partners])
+        share = self.recipe.distill_weight
+        return share * distillation_loss(outputs, taught, self.recipe.distill_temperature) + (1 - share) * loss
 
     def _finish_epoch(self) -> None:
         """Measure, report, and write a checkpoint when the last one is old."""
@@ -330,7 +351,14 @@ def _training_loss(problem: Problem, recipe: Recipe) -> Callable[[Tensor, Tensor
 
 
 def _identity(
-    space: Space, genotype: Genotype, shape: DataShape, candidate: Candidate, recipe: Recipe, seed: int, samples: int
+    space: Space,
+    genotype: Genotype,
+    shape: DataShape,
+    candidate: Candidate,
+    recipe: Recipe,
+    seed: int,
+    samples: int,
+    teacher: Teacher | None,
 ) -> str:
     """What a checkpoint must share with a training: everything but how long it goes on."""
     return canonical_json(
@@ -344,6 +372,7 @@ def _identity(
             "schedule_epochs": candidate.schedule_epochs,
             "seed": seed,
             "samples": samples,
+            "teacher": teacher.hash if teacher else "",
         }
     )
 

@@ -11,8 +11,9 @@ from xnas_ray.errors import SpecError
 from xnas_ray.randomness import canonical_json
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
-SCHEDULES = ("cosine", "constant", "onecycle", "step")
-AUGMENTATIONS = ("random_crop", "horizontal_flip", "cutout", "mixup")
+SCHEDULES = ("cosine", "constant", "exponential", "onecycle", "step")
+AUGMENTATIONS = ("random_crop", "horizontal_flip", "autoaugment", "cutout", "mixup")
+POLICIES = ("imagenet", "cifar10", "svhn")
 AMP_DTYPES = ("bfloat16", "float16")
 
 
@@ -27,9 +28,12 @@ class Recipe:
         nesterov: Nesterov's momentum, sgd only.
         weight_decay: L2 penalty; decoupled in adamw.
         decay_norm_and_bias: whether it applies to vectors and scalars too (biases, normalisation).
-        schedule: cosine, constant, onecycle (Smith & Topin 2019) or step.
+        rmsprop_alpha: rmsprop: how much of the mean of squared gradients is kept at each step.
+        rmsprop_eps: rmsprop: added to the root of that mean.
+        schedule: cosine, constant, exponential, onecycle (Smith & Topin 2019) or step.
         warmup_epochs: linear warm-up before the schedule; not with onecycle, which has its own.
         final_lr: learning rate at the end of a cosine, as a share of ``lr``.
+        lr_decay: what exponential multiplies the learning rate by after every epoch that follows the warm-up.
         step_at: where step multiplies the learning rate by ``step_factor``, as shares of the schedule.
         step_factor: see ``step_at``.
         onecycle_peak: where onecycle reaches ``lr``, as a share of the schedule; it starts at ``lr / 25`` and ends at
@@ -37,10 +41,20 @@ class Recipe:
         batch_size: samples of a step.
         eval_batch_size: samples of one forward pass of an evaluation; does not change results.
         label_smoothing: share of the target spread over all classes (Szegedy et al. 2016), cross entropy only.
-        augment: what is done to every batch of images: random_crop, horizontal_flip, cutout, mixup.
+        dropout: share of the values before the classifier that are left out (Srivastava et al. 2014); 0 leaves the
+            network as its space makes it.
+        drop_path: share of the samples for which the last block's branch is left out (Huang et al. 2016), growing
+            linearly from the first block, or with the epochs in darts; 0 leaves the network as its space makes it.
+        augment: what is done to every batch of images: random_crop, horizontal_flip, autoaugment (Cubuk et al. 2019),
+            cutout, mixup.
         crop_padding: random_crop: zeros on each side, in pixels.
         cutout_size: cutout: side of the square that is blanked (DeVries & Taylor 2017), in pixels.
+        autoaugment_policy: autoaugment: the task for which the policy was found: imagenet, cifar10 or svhn.
         mixup_alpha: mixup: both parameters of the Beta distribution (Zhang et al. 2018).
+        teacher: a trained network that the candidate imitates (Hinton et al. 2015): a folder that ``xnas export``
+            wrote, or ``torchvision:MODEL:FILE``; followed by ``@`` and a hash, only that content is accepted.
+        distill_weight: share of the loss that is the teacher's; the labels have the rest.
+        distill_temperature: by what the outputs of both networks are divided before they are compared.
         ema_decay: decay of the weights' exponential moving average, which is then what is measured; 0 is off.
         grad_clip: largest norm of the gradient; 0 is off.
         amp: mixed precision on CUDA; ignored on a CPU.
@@ -57,19 +71,28 @@ class Recipe:
     nesterov: bool = True
     weight_decay: float = 5e-4
     decay_norm_and_bias: bool = True
+    rmsprop_alpha: float = 0.99
+    rmsprop_eps: float = 1e-8
     schedule: str = "cosine"
     warmup_epochs: float = 0.0
     final_lr: float = 0.0
+    lr_decay: float = 0.97
     step_at: tuple[float, ...] = (0.5, 0.75)
     step_factor: float = 0.1
     onecycle_peak: float = 0.3
     batch_size: int = 128
     eval_batch_size: int = 1024
     label_smoothing: float = 0.0
+    dropout: float = 0.0
+    drop_path: float = 0.0
     augment: tuple[str, ...] = ()
     crop_padding: int = 4
     cutout_size: int = 8
+    autoaugment_policy: str = "imagenet"
     mixup_alpha: float = 0.2
+    teacher: str = ""
+    distill_weight: float = 0.8
+    distill_temperature: float = 1.0
     ema_decay: float = 0.0
     grad_clip: float = 0.0
     amp: bool = True
@@ -86,6 +109,8 @@ class Recipe:
         for name, valid in _CHOICES.items():
             if getattr(self, name) not in valid:
                 raise _error(name, f"there is no {getattr(self, name)!r}.", got=getattr(self, name), valid=valid)
+        if not isinstance(self.teacher, str):
+            raise _error("teacher", f"must be a text, got {self.teacher!r}.", fix="'' trains without a teacher.")
         object.__setattr__(self, "augment", _texts("augment", self.augment, AUGMENTATIONS))
         object.__setattr__(self, "step_at", _shares("step_at", self.step_at))
         if self.nesterov and self.optimizer == "sgd" and self.momentum == 0:
@@ -119,22 +144,56 @@ class Recipe:
         return canonical_json(self.as_mapping())
 
 
-_CHOICES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "amp_dtype": AMP_DTYPES}
+def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that tell trainings apart: a later addition to ``Recipe`` only where it is not at its default.
+
+    It is what training seeds are made of and what reuse compares: neither changes because a setting was added.
+    """
+    return {name: value for name, value in settings.items() if name not in _LATER or value != _LATER[name]}
+
+
+_ADDED = (
+    "rmsprop_alpha",
+    "rmsprop_eps",
+    "lr_decay",
+    "dropout",
+    "drop_path",
+    "autoaugment_policy",
+    "teacher",
+    "distill_weight",
+    "distill_temperature",
+)
+_LATER = {field.name: field.default for field in dataclasses.fields(Recipe) if field.name in _ADDED}
+"""Settings that came after results had been stored, and the defaults that leave a training what it was."""
+
+_CHOICES = {
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "autoaugment_policy": POLICIES,
+    "amp_dtype": AMP_DTYPES,
+}
 
 _RANGES: dict[str, tuple[type, float, float]] = {
     "lr": (float, 1e-12, 1e6),
     "momentum": (float, 0.0, 0.999999),
     "weight_decay": (float, 0.0, 1e3),
+    "rmsprop_alpha": (float, 0.0, 0.9999999),
+    "rmsprop_eps": (float, 1e-20, 1.0),
     "warmup_epochs": (float, 0.0, 1e6),
     "final_lr": (float, 0.0, 1.0),
+    "lr_decay": (float, 1e-6, 1.0),
     "step_factor": (float, 0.0, 1.0),
     "onecycle_peak": (float, 1e-6, 1 - 1e-6),
     "batch_size": (int, 1, 2**20),
     "eval_batch_size": (int, 1, 2**20),
     "label_smoothing": (float, 0.0, 0.999999),
+    "dropout": (float, 0.0, 0.999999),
+    "drop_path": (float, 0.0, 0.999999),
     "crop_padding": (int, 1, 1024),
     "cutout_size": (int, 1, 1024),
     "mixup_alpha": (float, 1e-6, 100.0),
+    "distill_weight": (float, 0.0, 1.0),
+    "distill_temperature": (float, 1e-3, 1e3),
     "ema_decay": (float, 0.0, 0.9999999),
     "grad_clip": (float, 0.0, 1e9),
 }

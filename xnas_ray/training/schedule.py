@@ -18,6 +18,7 @@ class Schedule:
     - cosine: ``lr (f + (1 - f) (1 + cos(pi t)) / 2)`` (Loshchilov & Hutter 2017), f being ``final_lr``
     - step: ``lr factor^k`` after the k-th place of ``step_at`` was passed
     - constant: ``lr``
+    - exponential: ``lr d^e``, d being ``lr_decay`` and e the whole epochs since the warm-up, as torch's ExponentialLR
     - onecycle: cosine from ``lr / 25`` up to ``lr`` at ``onecycle_peak`` and down to ``lr / 250,000`` (Smith & Topin
       2019), as torch's OneCycleLR
 
@@ -29,6 +30,7 @@ class Schedule:
 
     def __init__(self, recipe: Recipe, steps_per_epoch: int, epochs: int) -> None:
         self.recipe = recipe
+        self.steps_per_epoch = steps_per_epoch
         self.steps = steps_per_epoch * epochs
         self.warmup_steps = min(round(recipe.warmup_epochs * steps_per_epoch), self.steps)
 
@@ -42,6 +44,8 @@ class Schedule:
         share = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
         if recipe.schedule == "cosine":
             return recipe.lr * (recipe.final_lr + (1 - recipe.final_lr) * (1 + math.cos(math.pi * share)) / 2)
+        if recipe.schedule == "exponential":
+            return recipe.lr * recipe.lr_decay ** ((step - self.warmup_steps) // self.steps_per_epoch)
         if recipe.schedule == "step":
             return recipe.lr * recipe.step_factor ** sum(share >= place for place in recipe.step_at)
         return recipe.lr

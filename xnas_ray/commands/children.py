@@ -1,0 +1,67 @@
+"""Searches that commands derive from another one: the same when asked for again, trained here where no service runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from xnas_ray.commands.console import note
+from xnas_ray.commands.options import FINISHED, PAUSED
+from xnas_ray.commands.run import INTERRUPTED, NOT_FINISHED, Signals
+
+if TYPE_CHECKING:
+    from xnas_ray.client import Client
+    from xnas_ray.search_handle import SearchHandle, Status
+    from xnas_ray.spec import SearchSpec
+
+
+def known_child(client: Client, key: str) -> SearchHandle | None:
+    """The search of this idempotency key, if there was one."""
+    for row in client.searches().to_dict("records"):
+        if row["idempotency_key"] == key:
+            return client.handle(row["search_id"])
+    return None
+
+
+def train_here(handle: SearchHandle, spec: SearchSpec, key: str) -> SearchHandle:
+    """Train a child of a search to its end, by a service that is started here and ends with it.
+
+    Args:
+        handle: the search; nobody works on its store.
+        spec: of the child.
+        key: its idempotency key; a child of this key that was begun goes on.
+
+    Raises:
+        typer.Exit: it was interrupted, or did not finish.
+    """
+    from xnas_ray.client import local_client
+    from xnas_ray.commands.view import follow
+
+    found = known_child(handle.client, key)
+    if found is not None and handle.client.store.ended(found.id):
+        return found
+    needs, root = spec.resources, handle.client.root
+    only = (found.id,) if found is not None else ()
+    started = f"starting a service on this machine; its store is {root}"
+    with local_client(
+        root, workers=needs.workers, cpus=needs.cpus, only=only, on_start=lambda: note(started)
+    ) as client:
+        with Signals() as signals:
+            child = client.handle(found.id) if found is not None else client.handle(handle.id).submit_child(spec, key)
+            if found is not None and child.status()["state"] == PAUSED:
+                child.resume()
+            note(f"search {child.id} trains {spec.budget.trials} networks")
+            status = follow(child, stopping=lambda: signals.requested)
+        if status is None:
+            client.stop_service()
+            note("stopped; the same command goes on")
+            raise typer.Exit(INTERRUPTED)
+        if status["state"] != FINISHED:
+            note(_why(status))
+            raise typer.Exit(NOT_FINISHED)
+    return handle.client.handle(child.id)
+
+
+def _why(status: Status) -> str:
+    return f"the trainings did not finish: {status['state']}" + (f", {status['reason']}" if status["reason"] else "")

@@ -1,0 +1,84 @@
+"""The published FBNets as a space: networks that are given, so that recipes for them can be searched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from xnas_ray.errors import GenotypeError, SpecError
+from xnas_ray.messages import Genotype
+from xnas_ray.spaces.base import Choice
+from xnas_ray.spaces.defined import DefinedSpace
+from xnas_ray.spaces.fbnet_published import FBNETV2_L3, PUBLISHED
+from xnas_ray.spaces.inverted_residuals import Definition
+from xnas_ray.spaces.registry import register_space
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+DEFINITIONS: Mapping[str, Definition] = {
+    **{name: one.definition for name, one in PUBLISHED.items()},
+    "fbnetv2_l3": FBNETV2_L3,
+}
+"""The thirteen of the authors' model zoo, and the one on which NARS searched recipes."""
+
+
+@register_space("fbnet")
+class PublishedFBNets(DefinedSpace):
+    """Some of the published FBNetV2 and FBNetV3 networks; with one name it is the space of a single network.
+
+    Each looks at images at the resolution that it was made for; the task's are at least that large.
+
+    Args:
+        names: such as ``["fbnetv2_l3"]``; all by default.
+
+    Raises:
+        SpecError: no name, one that there is not, or one twice.
+    """
+
+    name = "fbnet"
+
+    def __init__(self, *, names: Sequence[str] = tuple(DEFINITIONS)) -> None:
+        """Keep the names."""
+        listed = [] if isinstance(names, str) or not isinstance(names, Sequence) else list(names)
+        if not listed or not all(isinstance(name, str) for name in listed) or len(set(listed)) != len(listed):
+            raise SpecError(
+                f"must be a list of names, each once, got {names!r}.", field="space.params.names", valid=DEFINITIONS
+            )
+        for name in listed:
+            if name not in DEFINITIONS:
+                raise SpecError(
+                    f"there is no published network {name!r}.", field="space.params.names", got=name, valid=DEFINITIONS
+                )
+        self.names: tuple[str, ...] = tuple(listed)
+        self.params = {"names": listed}
+        self.choices = (Choice("network", self.names),)
+
+    def key(self, genotype: Genotype) -> str:
+        """The network's name."""
+        return self.format(genotype)
+
+    def graphs(self, genotype: Genotype) -> Mapping[str, nx.DiGraph]:
+        """``{"network": graph}``: the chain of block types; resolutions are no part of it."""
+        from xnas_ray.spaces.graphs import INPUT, OUTPUT, chain
+
+        blocks = self.definition(genotype).blocks
+        return {"network": chain([INPUT, *(block.label for block in blocks), OUTPUT])}
+
+    def definition(self, genotype: Genotype) -> Definition:
+        """See ``DefinedSpace.definition``."""
+        return DEFINITIONS[self.format(genotype)]
+
+    def format(self, genotype: Genotype) -> str:
+        """The network's name."""
+        return self.names[self.check(genotype)[0]]
+
+    def parse(self, text: str) -> Genotype:
+        """The genotype of a name.
+
+        Raises:
+            GenotypeError: the space does not have it.
+        """
+        if text not in self.names:
+            raise GenotypeError(f"{text!r} is not in the space.", field="architecture", got=text, valid=self.names)
+        return (self.names.index(text),)
