@@ -96,7 +96,9 @@ class SearchSpec(Part):
     measure_on: Literal["validation", "test"] = Field(
         "validation", description="'test' trains on both other splits; what `xnas finalize` sets, never a search"
     )
-    parent: str | None = Field(None, description="search that these come from; what `xnas finalize` and `xnas design` set")
+    parent: str | None = Field(
+        None, description="search that these come from; `xnas finalize` and `xnas design` set it"
+    )
     warm_start: tuple[str, ...] = Field(
         (), description="architectures to evaluate first; ids of finished searches to learn from"
     )

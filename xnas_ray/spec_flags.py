@@ -212,7 +212,7 @@ SPEC_FLAGS: tuple[Flag, ...] = (
         "parent",
         "",
         "text",
-        "search that these come from; what `xnas finalize` and `xnas design` set",
+        "search that these come from; `xnas finalize` and `xnas design` set it",
     ),
     Flag(
         "warm_start",

@@ -24,7 +24,7 @@ def curve(outcome: Outcome, goal: Goal) -> np.ndarray | None:
     for record in outcome.curve:
         if goal.name in record:
             values.append(sign * record[goal.name])
-        elif complement in record:
+        elif complement is not None and complement in record:
             values.append(sign * (100.0 - record[complement]))
         else:
             return None
