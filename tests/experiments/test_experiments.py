@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from xnas_ray.controllers.base import Goal
+from xnas_ray.controllers.base import Goal, Horizon
 from xnas_ray.controllers.registry import CONTROLLERS
 from xnas_ray.messages import Candidate, Outcome, TrialStatus
 from xnas_ray.objectives.base import check_objectives
@@ -24,6 +24,7 @@ from xnas_ray.testing.space_case import SpaceTestCase
 from xnas_ray.training.build import build_network
 from xnas_ray.training.context import LocalContext
 from xnas_ray.training.recipe import Recipe
+from xnas_ray.training.submission import submitted
 
 TASKS = (
     "cifar10",
@@ -47,6 +48,7 @@ OTHER_SPACES = (
     "darts_quick",
     "dmasking",
     "dmasking_paper",
+    "nars",
     "nasbowl_darts_paper",
     "nasbowl_darts_quick",
 )
@@ -165,6 +167,22 @@ def test_a_quick_network_of_darts_trains():
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("task", ["digits", "fashion_mnist"])
+def test_joint_searches_propose_networks_with_recipes_for_every_budget(task):
+    spec = SearchSpec.from_toml(EXPERIMENTS / task / "nars.toml")
+    problem, space = load_task(task).problem, SPACES.get(spec.space.name)(**spec.space.params)
+    shape = DataShape(((1, 8, 8) if task == "digits" else (1, 28, 28),), 10)
+    goals, horizon = [Goal("val_accuracy", True), Goal("flops", False)], Horizon(spec.fidelity, spec.fidelity, shape)
+    params = spec.controller.params
+    controller = CONTROLLERS.get("nars")(space, goals, seed=0, horizon=horizon, **{**params, "pool": 500})
+    candidate = controller.propose()
+    submitted(Recipe.from_mapping(problem.recipe, spec.recipe, candidate.recipe), space, shape)
+    flops = controller.ranked.pool.flops
+    shares = [float((flops <= budget).mean()) for budget in params["budgets"]]
+    assert shares == sorted(set(shares)) and shares[0] > 0.05 and shares[-1] < 1, "each limit leaves out another part"
+    assert spec.budget.trials >= params["bins"] * params["rounds"] + 4 * params["winners"]
 
 
 @pytest.mark.parametrize("name", PAPERS)
