@@ -218,6 +218,18 @@ def test_a_running_search_is_asked(xnas, store, archive, fake_head):
     assert "motifs of live_accuracy" in printed.out and ("explain", archive.unfinished) in fake_head.calls
 
 
+def test_a_search_without_motifs_shows_all_that_it_has(xnas, archive, fake_head):
+    stages = pd.DataFrame({"stage": ["evolved"], "best": [97.5]})
+    fake_head.answers["explain"] = {"stages": stages, "predictor": pd.DataFrame({"trial": range(25)})}
+    printed = xnas("explain", archive.unfinished, "--root", archive.root)
+    lines = printed.out.split("\n")
+    assert printed.code == 0 and lines.index("predictor") < lines.index("stages")
+    assert "… 5 more rows: --kind predictor" in lines and "evolved  97.5" in lines
+    found = json.loads(xnas("explain", archive.unfinished, "--json", "--root", archive.root).out)
+    assert len(found["predictor"]) == 25 and found["stages"] == [{"stage": "evolved", "best": 97.5}]
+    assert xnas("explain", archive.unfinished, "--motifs", "--root", archive.root).code == 2
+
+
 @pytest.mark.parametrize("which", ["finished", "unfinished"])
 def test_controllers_that_give_none(xnas, archive, fake_head, which):
     fake_head.answers["explain"] = ServiceError("gone")

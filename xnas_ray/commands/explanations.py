@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from xnas_ray.search_handle import SearchHandle
 
 MOTIFS = "motifs"
+SHOWN = 20
+"""Rows of a table that is one of several."""
 DERIVED_METHODS = "derived_methods"
 STRENGTHS = "strengths"
 SURROGATE = "surrogate"
@@ -49,7 +51,8 @@ def explain(
     ] = None,
     root: Root = None,
     motifs: Annotated[
-        bool, typer.Option("--motifs", help="Subtrees of architectures that help or harm (the default).")
+        bool,
+        typer.Option("--motifs", help="Subtrees of architectures that help or harm (the default; else every table)."),
     ] = False,
     model: Annotated[
         bool,
@@ -78,7 +81,12 @@ def explain(
         if motifs or trial is not None or out is not None:
             raise ExplanationError("--model is of a whole search and has no picture.", fix="Ask for it alone.")
         return _explain_model(handle, as_json)
-    found = handle.explanations(MOTIFS)
+    try:
+        found = handle.explanations(MOTIFS)
+    except ExplanationError as error:
+        if motifs or trial is not None or out is not None or not error.valid:
+            raise
+        return _explain_kinds(handle, error.valid, as_json)
     if not len(found):
         raise ExplanationError(
             f"search {handle.id} has no motifs: no part that varies is in enough of its architectures.",
@@ -112,6 +120,19 @@ def _explain_kind(handle: SearchHandle, kind: str, as_json: bool) -> None:
         say_json(_records(found))
         return
     _say_frame(found)
+
+
+def _explain_kinds(handle: SearchHandle, kinds: Sequence[str], as_json: bool) -> None:
+    """Every table of a search that has no motifs: what its controller has to say."""
+    found = {kind: handle.explanations(kind).drop(columns="search_id", errors="ignore") for kind in kinds}
+    if as_json:
+        say_json({kind: _records(one) for kind, one in found.items()})
+        return
+    for kind, one in found.items():
+        say(f"\n{clean(kind)}")
+        _say_frame(one.head(SHOWN))
+        if len(one) > SHOWN:
+            say(f"… {len(one) - SHOWN} more rows: --kind {clean(kind)}")
 
 
 def _say_frame(found: pd.DataFrame) -> None:
