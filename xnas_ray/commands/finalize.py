@@ -99,7 +99,7 @@ def _table(frame: pd.DataFrame, objectives: list[dict[str, Any]]) -> tuple[list[
     from xnas_ray.objectives.names import measured_name
 
     searched = [o["name"] for o in objectives]
-    fixed = {"flops", "params"}
+    fixed = {"flops", "params", "latency_table_ms"}
     tested = [name for name in (measured_name(one, "test") for one in searched) if name not in fixed]
     tested = [name for name in tested if name in frame.columns]
     rows = [

@@ -18,10 +18,11 @@ from xnas_ray.objectives.base import Objective, check_objectives
 from xnas_ray.objectives.names import measured_name
 from xnas_ray.objectives.registry import OBJECTIVES
 from xnas_ray.registry import build
-from xnas_ray.service import sources
+from xnas_ray.service import latency_tables, sources
 from xnas_ray.spaces.base import DataShape, Space
-from xnas_ray.spaces.constrained import ANALYTIC, ConstrainedSpace
+from xnas_ray.spaces.constrained import ANALYTIC, LATENCY, ConstrainedSpace
 from xnas_ray.spaces.joint import JointSpace
+from xnas_ray.spaces.timed import TimedSpace
 from xnas_ray.spec import SearchSpec, parse_constraint
 from xnas_ray.store.layout import Layout
 from xnas_ray.supernets.registry import check_settings
@@ -62,10 +63,12 @@ class Search:
     def trained_on(self) -> dict[str, Any]:
         """What else enters the seed of a training: its data; for finalists that it has all splits, and its GPUs.
 
-        Parameters of objectives do too: trials of another meaning of a metric must not be reused.
+        Parameters of objectives do too: trials of another meaning of a metric must not be reused. A latency table is
+        none of them: what it says is looked up for every candidate anew.
         """
         spec = self.spec
-        found = {**spec.data, **({"objective_params": spec.objective_params} if spec.objective_params else {})}
+        params = {name: given for name, given in spec.objective_params.items() if name != LATENCY}
+        found = {**spec.data, **({"objective_params": params} if params else {})}
         if spec.measure_on == "test":
             found |= {"measure_on": "test", "gpus": max(1, int(spec.resources.gpus))}
         return found
@@ -146,6 +149,7 @@ def open_search(root: Path, card: Mapping[str, Any]) -> Search:
     task = import_bundle(Layout(root).task(card["task_hash"]), card["task_hash"])
     shape = card["shape"]
     search = _assemble(
+        root,
         SearchSpec.from_mapping(card["spec"]),
         task,
         DataShape(tuple(tuple(s) for s in shape["inputs"]), shape["outputs"], shape["kind"]),
@@ -185,7 +189,8 @@ def resolve(root: Path, spec: SearchSpec, task_hash: str) -> Search:
         "seed": secrets.randbits(32) if spec.seed is None else spec.seed,
         "recipe": Recipe.from_mapping(problem.recipe, spec.recipe).as_mapping(),
     }
-    search = _assemble(spec.model_copy(update=update), task, shape)
+    search = _assemble(root, latency_tables.pinned(root, spec.model_copy(update=update), task.folder), task, shape)
+    _check_table(search)
     if data is not None:
         for objective in search.objectives:
             objective.check_data(problem, data)
@@ -214,8 +219,24 @@ def _check_supernet(search: Search, controller: SupernetController) -> None:
     check_settings(controller.search, controller.settings, search.space.unwrapped, search.shape)
 
 
-def _assemble(spec: SearchSpec, task: LoadedTask, shape: DataShape) -> Search:
+def _check_table(search: Search) -> None:
+    """A latency table has every operator that the search may meet.
+
+    Raises:
+        TableError: it has not; says what is missing.
+    """
+    space = search.space
+    while isinstance(space, ConstrainedSpace):
+        space = space.space
+    if isinstance(space, TimedSpace):
+        space.check_table(search.shape)
+
+
+def _assemble(root: Path, spec: SearchSpec, task: LoadedTask, shape: DataShape) -> Search:
     space = task.space(spec.space.name, spec.space.params) if spec.space else task.space()
+    table = latency_tables.table_of(root, spec, task.folder)
+    if table is not None:
+        space = TimedSpace(space, table)
     analytic = [c for c in spec.constraints if parse_constraint(c)[0] in ANALYTIC]
     if analytic:
         space = ConstrainedSpace(space, analytic, shape)
@@ -238,7 +259,8 @@ def _objectives(spec: SearchSpec, task: LoadedTask) -> tuple[Objective, ...]:
         UnknownNameError: no such objective, or it does not take a parameter; parameters of one that is not measured.
     """
     for name in spec.objective_params:
-        if name not in spec.objectives:
+        # A constraint on the latency of a table needs the table; it is no objective for that.
+        if name not in spec.objectives and not (name == LATENCY and latency_tables.looked_up(spec)):
             raise UnknownNameError(
                 "is not measured.", field=f"objective_params.{name}", got=name, valid=spec.objectives
             )

@@ -7,7 +7,7 @@ squeeze-and-excitation) or a skip, its width and its expansion; the whole networ
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from xnas_ray.spaces.batch_costs import Layer as BatchLayer
 from xnas_ray.spaces.defined import DefinedSpace
 from xnas_ray.spaces.fbnetv2_macros import MACROS, Layer, one_or_two, read_layers, read_resolutions, whole
 from xnas_ray.spaces.inverted_residuals import (
+    ACTIVATIONS,
     SQUEEZE,
     Block,
     Definition,
@@ -168,6 +169,7 @@ class FBNetV2(DefinedSpace):
     def batch(self, genotypes: np.ndarray) -> Batch:
         """See ``DefinedSpace.batch``."""
         kernels, squeezes = (np.array([form[i] for form in BLOCKS.values()]) for i in (0, 2))
+        activations = np.array([ACTIVATIONS.index(activation) for _, activation, _ in BLOCKS.values()])
         present = np.ones(len(genotypes), dtype=bool)
         layers = (
             BatchLayer(
@@ -176,12 +178,19 @@ class FBNetV2(DefinedSpace):
                 np.array(layer.expansions)[genotypes[:, 3 * i + 1]],
                 kernels[genotypes[:, 3 * i]],
                 squeezes[genotypes[:, 3 * i]],
+                activations[genotypes[:, 3 * i]],
                 present,
             )
             for i, layer in enumerate(self.layers)
         )
         stem = np.full(len(genotypes), self.stem.width)
         return Batch(np.array(self.resolutions)[genotypes[:, -1]], self.stem, stem, layers, self.head)
+
+    def influences(self) -> Iterator[set[int]]:
+        """See ``DefinedSpace.influences``: a layer depends on its choices, the width before it, and the resolution."""
+        resolution = len(self.choices) - 1
+        for i in range(len(self.layers)):
+            yield {*range(3 * i, 3 * i + 3), resolution, *([3 * i - 1] if i else [])}
 
     def format(self, genotype: Genotype) -> str:
         """Such as ``r128 | ir_k3_se e1 c16 | skip e0.75 c24``."""

@@ -28,6 +28,7 @@ from xnas_ray.spaces.fbnetv3_stages import (
     read_stages,
 )
 from xnas_ray.spaces.inverted_residuals import (
+    ACTIVATIONS,
     SQUEEZE,
     Block,
     Definition,
@@ -169,16 +170,28 @@ class FBNetV3(DefinedSpace):
             indices = np.zeros(len(genotypes), dtype=np.int64) if slot.place is None else genotypes[:, slot.place]
             return np.array(slot.options)[indices]
 
+        activation = np.full(len(genotypes), ACTIVATIONS.index(ACTIVATION))
+
         def layers() -> Iterator[Layer]:
             for stage in self.stages:
                 kernel, first, rest, width, depth = (chosen(slot) for slot in stage.slots)
                 for i in range(max(stage.layers.options)):
                     expansion = (rest if i else first).astype(np.float64)
                     squeeze = SQUEEZE / expansion if stage.squeeze else np.zeros_like(expansion)
-                    yield Layer(width, 1 if i else stage.stride, expansion, kernel, squeeze, depth > i)
+                    yield Layer(width, 1 if i else stage.stride, expansion, kernel, squeeze, activation, depth > i)
 
         stem = Stem(0, stride=self.stem_stride, activation=ACTIVATION)
         return Batch(chosen(self.resolution), stem, chosen(self.stem), layers(), self.head)
+
+    def influences(self) -> Iterator[set[int]]:
+        """See ``DefinedSpace.influences``: a layer depends on its stage, the width before it, and the resolution."""
+        width, resolution = self.stem, self.resolution
+        yield _places(width, resolution)
+        for stage in self.stages:
+            # Which layers there are is no matter: the deepest networks have all of them.
+            yield _places(width, stage.kernel, stage.first, stage.width, resolution)
+            yield _places(stage.kernel, stage.rest, stage.width, resolution)
+            width = stage.width
 
     # ---- text -------------------------------------------------------------------------------------------------------
 
@@ -219,6 +232,10 @@ class FBNetV3(DefinedSpace):
                 _take(word, letter, slot, f"stage {i}", found)
         _take(resolution, "r", self.resolution, "the start", found)
         return tuple(found[place] for place in range(len(self.choices)))
+
+
+def _places(*slots: Slot) -> set[int]:
+    return {slot.place for slot in slots if slot.place is not None}
 
 
 def _blocks(stage: Stage, genotype: Genotype) -> Iterator[Block]:

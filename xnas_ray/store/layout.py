@@ -74,6 +74,12 @@ class Layout:
             raise StoreError("a task hash is 8 to 128 hexadecimal digits.", field="task_hash", got=task_hash)
         return self.root / "tasks" / task_hash
 
+    def latency_table(self, table_hash: str) -> Path:
+        """The copy of a latency table."""
+        if not _HASH.fullmatch(table_hash):
+            raise StoreError("a table's hash is 8 to 128 hexadecimal digits.", field="table", got=table_hash)
+        return self.root / "latency_tables" / f"{table_hash}.json"
+
     def relative(self, path: Path | str) -> str:
         """How a row names a file of the store: relative to the root, with ``/``.
 
