@@ -146,6 +146,7 @@ def test_it_is_registered_with_its_defaults_and_the_papers():
     paper = widths(mode="paper", bins=None, rounds=None, members=None).settings
     assert (paper.bins, paper.rounds, paper.recipe_rounds, paper.members, paper.first_round) == (48, 5, 4, 1, "random")
     assert paper.curves == 48
+    assert settings.clip and not paper.clip
 
 
 @pytest.mark.parametrize("workers", [1, 4, 9])
@@ -487,6 +488,27 @@ def test_fractions_are_predicted_as_fractions():
     assert controller.explain()["predictor"]["predicted"].between(0.3, 1.1).all()
 
 
+@pytest.mark.parametrize("clip", [True, False])
+def test_the_predictor_learns_that_a_network_at_chance_is_poor_and_not_how_poor(
+    clip: bool, monkeypatch: pytest.MonkeyPatch
+):
+    learnt: list[float] = []
+    fit = AccuracyPredictor.fit
+
+    def recorded(predictor, genotypes, values):
+        learnt.extend(values.tolist())
+        return fit(predictor, genotypes, values)
+
+    monkeypatch.setattr(AccuracyPredictor, "fit", recorded)
+    controller = widths(clip=clip, early_stopping=False)
+    told = [10.0, 90.0, 91.0, 92.0, 93.0, 94.0]
+    for value in told:
+        candidate = ask(controller)
+        controller.tell(Outcome(candidate.ask_number, candidate, TrialStatus.COMPLETED, {"val_accuracy": value}))
+    assert ask(controller).origin["stage"] == "predicted"
+    assert learnt == [91.5 - (94 - 91.5) if clip else 10.0, *(max(v, 89.0) for v in told[1:])]
+
+
 # ---- parameters -----------------------------------------------------------------------------------------------------
 
 
@@ -504,6 +526,7 @@ def test_fractions_are_predicted_as_fractions():
         ({"rounds": True}, "rounds"),
         ({"first_round": "sobol"}, "first_round"),
         ({"members": 0}, "members"),
+        ({"clip": 1}, "clip"),
         ({"caution": -1.0}, "caution"),
         ({"caution": float("inf")}, "caution"),
         ({"early_stopping": 1}, "early_stopping"),

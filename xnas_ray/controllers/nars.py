@@ -74,7 +74,7 @@ class NARS(Controller):
     is predicted).
 
     ``mode="paper"`` has the paper's numbers: 48 bins, 5 rounds (4 of recipes alone), the first one random, one network,
-    and an epoch that all curves of the first round decide.
+    labels as they are, and an epoch that all curves of the first round decide.
 
     Args:
         space: what can be searched; with recipes a ``JointSpace``.
@@ -89,6 +89,7 @@ class NARS(Controller):
         rounds: of stage 2 (T), 4.
         first_round: ``"space_filling"`` or ``"random"``.
         members: networks of the predictor, 4.
+        clip: whether poor labels are made equally poor before the predictor learns them (``nars_labels.clipped``).
         caution: standard deviations of the members that are taken off a prediction before it is ranked.
         early_stopping: whether later candidates of stage 2 stop early.
         threshold: least rank correlation with the end, 0.92 in the paper.
@@ -114,6 +115,7 @@ class NARS(Controller):
         rounds: int | None = None,
         first_round: str | None = None,
         members: int | None = None,
+        clip: bool | None = None,
         caution: float = 0.0,
         early_stopping: bool = True,
         threshold: float = THRESHOLD,
@@ -130,6 +132,7 @@ class NARS(Controller):
             rounds=rounds,
             first_round=first_round,
             members=members,
+            clip=clip,
             caution=caution,
             early_stopping=early_stopping,
             threshold=threshold,

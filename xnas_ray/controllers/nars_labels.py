@@ -60,6 +60,22 @@ def percent_scale(values: np.ndarray) -> float:
     return scale
 
 
+def clipped(values: np.ndarray) -> np.ndarray:
+    """Labels of which the poor ones are equally poor: those below ``median - (max - median)`` have that value.
+
+    A network at the level of chance, as a learning rate that is too high leaves it, is tens of points from all others,
+    which are within a few of each other. Unclipped, a few of them set the scale in which the predictor sees the rest.
+    ``surrogates.targets.TargetScale`` clips likewise. Where half of the labels are at chance, nothing is clipped.
+
+    Args:
+        values: with the sign that makes larger better, float64 [n].
+    """
+    if not len(values):
+        return values
+    median = float(np.median(values))
+    return np.maximum(values, median - (float(values.max()) - median))
+
+
 @dataclass(frozen=True)
 class Labels:
     """What a predictor learns from, one a key.

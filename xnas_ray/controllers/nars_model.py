@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xnas_ray.controllers.base import Goal
-from xnas_ray.controllers.nars_labels import Labels, percent_scale
+from xnas_ray.controllers.nars_labels import Labels, clipped, percent_scale
 from xnas_ray.controllers.nars_pool import Pool
 from xnas_ray.controllers.nars_region import Region
 from xnas_ray.controllers.nars_settings import Settings
@@ -112,8 +112,9 @@ class RankedPool:
         labels = Labels.read(outcomes, self.region.space, goal, epoch)
         if number == 0 or len(labels) < LEAST_LABELS or not len(self.pool):
             return Round(number, len(outcomes), epoch, labels)
-        scale = percent_scale(labels.values)
-        self.predictor.fit(labels.genotypes, labels.values * scale)
+        values = clipped(labels.values) if self.settings.clip else labels.values
+        scale = percent_scale(values)
+        self.predictor.fit(labels.genotypes, values * scale)
         scores = self.scores(*self.predictor.predict(self.pool.genotypes))
         return Round(number, len(outcomes), epoch, labels, scale, scores)
 
