@@ -124,13 +124,13 @@ def test_the_next_head_goes_on_with_a_job_and_a_job_can_be_cancelled(service, ro
 @pytest.mark.slow
 @pytest.mark.timeout(500)
 def test_a_job_that_is_paused_at_once_frees_its_places_and_goes_on_where_it_was(service, root):
-    one = service()
+    one, others = service(), set(ray.util.placement_group_table())
     search_id = one.submit(str(DIGITS), **SEARCH)
     until(lambda: epoch_of(one, search_id) >= 3)
     told = epoch_of(one, search_id)
     one.call("pause", search_id, True)
     until(lambda: one.status(search_id)["state"] == "paused" and not ranks())
-    until(lambda: all(group["state"] == "REMOVED" for group in ray.util.placement_group_table().values()))
+    until(lambda: not places() - others)
     reached = trained_epochs(root, search_id)
     assert told <= reached < EPOCHS, "what was told is in the checkpoint"
     until(lambda: load_explanations(root, "supernet", search_id)["epoch"].max() >= told)  # and soon in the store
@@ -140,6 +140,12 @@ def test_a_job_that_is_paused_at_once_frees_its_places_and_goes_on_where_it_was(
     assert final["state"] == "finished" and final["counts"]["completed"] == 1, final
     curve = load_explanations(root, "supernet", search_id)
     assert curve[curve["name"] == "train_loss"]["epoch"].tolist() == list(range(1, EPOCHS + 1))
+
+
+def places() -> set[str]:
+    """Placement groups that hold resources."""
+    groups = ray.util.placement_group_table().items()
+    return {name for name, group in groups if group["state"] != "REMOVED"}
 
 
 def trained_epochs(root: Path, search_id: str) -> int:

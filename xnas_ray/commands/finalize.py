@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xnas_ray.commands.application import command
+from xnas_ray.commands.children import train_child
 from xnas_ray.commands.console import note, say, say_json, say_table
-from xnas_ray.commands.options import FINISHED, PAUSED, AsJson, Root, SearchId
-from xnas_ray.commands.run import INTERRUPTED, NOT_FINISHED, Signals
+from xnas_ray.commands.options import AsJson, Root, SearchId
 from xnas_ray.commands.searches import handle_of
 from xnas_ray.errors import SpecError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from xnas_ray.client import Client
-    from xnas_ray.search_handle import SearchHandle, Status
-    from xnas_ray.spec import SearchSpec
+    from xnas_ray.search_handle import SearchHandle
 
 SUMMARY = "finalists.csv"
 
@@ -75,9 +73,7 @@ def finalize(
         from xnas_ray.service.export import prepare_folder
 
         prepare_folder(out)
-    found = _known(handle.client, key)
-    if found is None or not handle.client.store.ended(found.id):
-        found = _train(handle, spec, key, found)
+    found = train_child(handle, spec, key)
     frame = found.finalists()
     if out is not None:
         _write(found, frame, out)
@@ -93,66 +89,6 @@ def _numbers(text: str) -> list[int]:
         return [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise SpecError(f"{text!r} is no list of trials.", field="--trials", fix="Write it like 3,17.") from None
-
-
-def _known(client: Client, key: str) -> SearchHandle | None:
-    """The search of these finalists, if there was one."""
-    for row in client.searches().to_dict("records"):
-        if row["idempotency_key"] == key:
-            return client.handle(row["search_id"])
-    return None
-
-
-# ---- training -------------------------------------------------------------------------------------------------------
-
-
-def _train(handle: SearchHandle, spec: SearchSpec, key: str, found: SearchHandle | None) -> SearchHandle:
-    """Let the service of the store train them, or one of our own."""
-    from xnas_ray.client import local_client
-
-    if handle.client.store.living_writer():
-        return _followed(handle, spec, key, found, own=False)
-    needs = spec.resources
-    service = local_client(
-        handle.client.root,
-        workers=needs.workers,
-        cpus=needs.cpus,
-        only=(found.id,) if found is not None else (),
-        on_start=lambda: note(f"starting a service on this machine; its store is {handle.client.root}"),
-    )
-    with service as client:
-        _followed(client.handle(handle.id), spec, key, found, own=True)
-    known = _known(handle.client, key)
-    assert known is not None
-    return known
-
-
-def _followed(
-    handle: SearchHandle, spec: SearchSpec, key: str, found: SearchHandle | None, *, own: bool
-) -> SearchHandle:
-    """Queue them, or go on with them, and follow them to their end; a service of our own ends with Ctrl-C."""
-    from xnas_ray.commands.view import follow
-
-    client = handle.client
-    with Signals() as signals:
-        child = client.handle(found.id) if found is not None else handle.submit_finalists(spec, key)
-        if found is not None and child.status()["state"] == PAUSED:
-            child.resume()
-        note(f"search {child.id} trains {spec.budget.trials} networks")
-        status = follow(child, stopping=lambda: signals.requested)
-    if status is None:
-        if own:
-            client.stop_service()
-        note("stopped; the same command goes on" if own else "the trainings go on; the same command follows them")
-        raise typer.Exit(INTERRUPTED)
-    if status["state"] != FINISHED:
-        note(_why(status))
-        raise typer.Exit(NOT_FINISHED)
-    return child
-
-
-def _why(status: Status) -> str:
-    return f"the trainings did not finish: {status['state']}" + (f", {status['reason']}" if status["reason"] else "")
 
 
 # ---- what is shown --------------------------------------------------------------------------------------------------

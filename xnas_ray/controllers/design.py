@@ -11,7 +11,7 @@ import numpy as np
 from xnas_ray.controllers.adaptive_genetic import evolve
 from xnas_ray.controllers.design_evidence import Evidence, cross_validated
 from xnas_ray.controllers.nars_labels import percent_scale
-from xnas_ray.controllers.nars_model import LEAST_LABELS, LEAST_PRETRAINING
+from xnas_ray.controllers.nars_model import DRAWN, LEAST_LABELS, LEAST_PRETRAINING, pretrained, starting_population
 from xnas_ray.controllers.nars_pool import Pool
 from xnas_ray.controllers.nars_region import Region
 from xnas_ray.errors import ExplanationError, SpecError
@@ -19,13 +19,9 @@ from xnas_ray.messages import Genotype
 from xnas_ray.randomness import Domain, rng
 from xnas_ray.spaces.base import DataShape, Space
 from xnas_ray.spaces.constrained import ConstrainedSpace
-from xnas_ray.surrogates.accuracy_predictor import AccuracyPredictor
-from xnas_ray.surrogates.mixed_encoding import MixedEncoding
 
 MEMBERS = 5
 POOL = 4_000
-EVALUATED, DRAWN = 50, 50
-"""Best labels and random members of the pool in the start of an evolution (p and q of FBNetV3's Algorithm 1)."""
 KEPT = 40
 
 _POOL, _FOLDS, _EVOLUTION = 20, 21, 22  # what a designer draws: counters of its streams of random numbers
@@ -163,10 +159,7 @@ class Designer:
         self.pool = Pool.draw(self.region, pool, rng(seed, Domain.POOL, _POOL))
         if not len(self.pool):
             raise SpecError("no architecture satisfies the search's constraints.", field="constraints")
-        self.predictor = AccuracyPredictor(MixedEncoding(self.region.space), seed=seed, members=members)
-        counted = len(self.pool) >= LEAST_PRETRAINING and self.pool.flops.min() > 0 and self.pool.params.min() > 0
-        if counted and not self.pool.flat:
-            self.predictor.pretrain(self.pool.genotypes, self.pool.flops, self.pool.params)
+        self.predictor = pretrained(self.pool, self.region, seed=seed, members=members)
         labels = evidence.labels
         self.held_out = cross_validated(self._fit, self.predictor, labels, rng(seed, Domain.POOL, _FOLDS))
         self._scale = self._fit(np.arange(len(labels)))
@@ -227,12 +220,10 @@ class Designer:
             SpecError: nothing within the budget was found.
         """
         labels = self.evidence.labels
-        allowed = region.allows(labels.genotypes)
-        best = [place for place in np.argsort(-labels.values, kind="stable").tolist() if allowed[place]]
-        within = np.flatnonzero(region.allows(self.pool.genotypes))
-        drawn = generator.choice(within, size=min(DRAWN, len(within)), replace=False).tolist()
-        start = [*(labels.genotypes[i] for i in best[:EVALUATED]), *(self.pool.genotypes[i] for i in drawn)]
-        return start or self._cheapened(budget, region, generator)
+        allowed, within = region.allows(labels.genotypes), region.allows(self.pool.genotypes)
+        return starting_population(labels, allowed, self.pool, within, generator) or self._cheapened(
+            budget, region, generator
+        )
 
     def _cheapened(self, budget: Budget, region: Region, generator: np.random.Generator) -> list[Genotype]:
         """Architectures within a budget that no draw of the pool met: the pool's cheapest evolve to be cheaper."""

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from xnas_ray.controllers.base import Controller, Goal, Horizon
+from xnas_ray.controllers.finalists import given_genotype
 from xnas_ray.controllers.parameters import FIELD, whole
-from xnas_ray.errors import GenotypeError, SpecError
+from xnas_ray.errors import SpecError
 from xnas_ray.messages import Candidate, Genotype
 from xnas_ray.spaces.base import Space
 
@@ -68,12 +69,9 @@ def _checked(space: Space, number: int, given: Mapping[str, Any]) -> tuple[Genot
     field = f"{FIELD}.candidates.{number}"
     if not isinstance(given, Mapping) or set(given) != set(PARTS):
         raise SpecError(f"must have {', '.join(PARTS)}, got {given!r}.", field=field, valid=PARTS)
-    try:
-        genotype = space.check(tuple(given["genotype"]))
-    except (GenotypeError, TypeError) as error:
-        raise SpecError(f"is no architecture of the space: {error}", field=f"{field}.genotype") from None
+    genotype = given_genotype(space, given["genotype"], f"{field}.genotype")
     said = {name: given[name] for name in PARTS[1:]}
     for name, value in said.items():
         if not isinstance(value, Mapping):
             raise SpecError(f"must be a table, got {value!r}.", field=f"{field}.{name}")
-    return space.canonical(genotype), {name: dict(value) for name, value in said.items()}
+    return genotype, {name: dict(value) for name, value in said.items()}

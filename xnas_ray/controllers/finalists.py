@@ -63,8 +63,17 @@ def _checked(space: Space, number: int, given: Mapping[str, Any]) -> tuple[int, 
     field = f"{FIELD}.candidates.{number}"
     if not isinstance(given, Mapping) or set(given) != {"trial", "genotype"}:
         raise SpecError(f"must have a trial and a genotype, got {given!r}.", field=field, valid=("trial", "genotype"))
+    genotype = given_genotype(space, given["genotype"], f"{field}.genotype")
+    return whole(f"candidates.{number}.trial", given["trial"], 0), genotype
+
+
+def given_genotype(space: Space, value: Any, field: str) -> Genotype:
+    """The canonical form of a genotype that a specification gives.
+
+    Raises:
+        SpecError: it is no architecture of the space; ``field`` is named.
+    """
     try:
-        genotype = space.check(tuple(given["genotype"]))
+        return space.canonical(space.check(tuple(value)))
     except (GenotypeError, TypeError) as error:
-        raise SpecError(f"is no architecture of the space: {error}", field=f"{field}.genotype") from None
-    return whole(f"candidates.{number}.trial", given["trial"], 0), space.canonical(genotype)
+        raise SpecError(f"is no architecture of the space: {error}", field=field) from None

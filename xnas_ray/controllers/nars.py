@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 
     from xnas_ray.surrogates.accuracy_predictor import AccuracyPredictor
 
-EVALUATED = 50
-"""Best evaluated architectures in the start of an evolution (p of Algorithm 1)."""
-DRAWN = 50
-"""Random ones beside them (q)."""
 DARTS = 16
 """Draws of which the one farthest from all that was asked is taken."""
 
@@ -50,7 +46,7 @@ class NARS(Controller):
        asked; Mitchell 1991). Where all architectures have the same FLOPs, as when only recipes are searched, there is
        one bin.
     3. **Predictor-based evolution.** From then on batches of ``winners`` candidates: the best ones that are not known
-       of an adaptive genetic search (``adaptive_genetic.evolve``) from the ``EVALUATED`` best and ``DRAWN`` random
+       of an adaptive genetic search (``adaptive_genetic.evolve``) from the 50 best and 50 random
        ones, under the constraints of the search and under each limit of ``budgets`` in turn. It ends with the search's
        budget.
 
@@ -289,7 +285,7 @@ class NARS(Controller):
         if budget not in self._evolved:
             ranked, number = self.ranked, self.settings.budgets.index(budget) if budget is not None else 0
             generator = rng(self.seed, Domain.POOL, _EVOLUTION, plan.number, number)
-            start = ranked.start(plan.labels, budget, EVALUATED, DRAWN, generator)
+            start = ranked.start(plan.labels, budget, generator)
             self._evolved[budget] = evolve(
                 ranked.region.space,
                 lambda genotypes: ranked.scores(*self.predictor.predict(genotypes)),

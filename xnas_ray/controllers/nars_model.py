@@ -27,6 +27,11 @@ LEAST_LABELS = 4
 LEAST_PRETRAINING = 5
 """Architectures that the predictor's proxy head wants at least."""
 
+EVALUATED = 50
+"""Best evaluated architectures in the start of an evolution (p of Algorithm 1)."""
+DRAWN = 50
+"""Random ones beside them (q)."""
+
 _POOL = 10  # the counter of its stream of random numbers
 
 
@@ -82,9 +87,6 @@ class RankedPool:
         Raises:
             SpecError: a limit of ``budgets`` is below all of the pool.
         """
-        from xnas_ray.surrogates.accuracy_predictor import AccuracyPredictor
-        from xnas_ray.surrogates.mixed_encoding import MixedEncoding
-
         region = Region(space, shape)
         pool = Pool.draw(region, settings.pool, rng(seed, Domain.POOL, _POOL))
         for budget in settings.budgets:
@@ -94,11 +96,7 @@ class RankedPool:
                     field=f"{FIELD}.budgets",
                     fix=f"Give at least {int(pool.flops.min()):,}, loosen the constraints, or enlarge pool.",
                 )
-        predictor = AccuracyPredictor(MixedEncoding(region.space), seed=seed, members=settings.members)
-        counted = len(pool) >= LEAST_PRETRAINING and pool.flops.min() > 0 and pool.params.min() > 0
-        if counted and not pool.flat:
-            predictor.pretrain(pool.genotypes, pool.flops, pool.params)
-        return cls(pool, region, predictor, settings)
+        return cls(pool, region, pretrained(pool, region, seed=seed, members=settings.members), settings)
 
     def plan(self, number: int, outcomes: Sequence[Outcome], goal: Goal, epoch: int | None) -> Round:
         """Fit the predictor to what was told, and rank the pool; the first round and few labels rank nothing.
@@ -132,22 +130,44 @@ class RankedPool:
         apart = self._rows[places][:, None, :] - asked[None, :, :]
         return np.asarray((apart**2).sum(axis=2).min(axis=1))
 
-    def start(
-        self, labels: Labels, most_flops: float | None, evaluated: int, drawn: int, rng: np.random.Generator
-    ) -> list[Genotype]:
-        """Where an evolution starts: the best labels under a limit of FLOPs, and random members of the pool.
+    def start(self, labels: Labels, most_flops: float | None, rng: np.random.Generator) -> list[Genotype]:
+        """Where an evolution starts under a limit of FLOPs, None for none beside the search's constraints."""
+        within = np.ones(len(self.pool), dtype=bool) if most_flops is None else self.pool.flops <= most_flops
+        return starting_population(labels, self.region.allows(labels.genotypes, most_flops), self.pool, within, rng)
 
-        Args:
-            labels: of the round.
-            most_flops: the limit, None for none beside the search's constraints.
-            evaluated: most labels.
-            drawn: most members of the pool.
-            rng: draws them.
-        """
-        allowed = self.region.allows(labels.genotypes, most_flops)
-        best = [place for place in np.argsort(-labels.values, kind="stable").tolist() if allowed[place]]
-        within = np.arange(len(self.pool))
-        if most_flops is not None:
-            within = np.flatnonzero(self.pool.flops <= most_flops)
-        random = rng.choice(within, size=min(drawn, len(within)), replace=False).tolist()
-        return [*(labels.genotypes[place] for place in best[:evaluated]), *(self.pool.genotypes[p] for p in random)]
+
+def pretrained(pool: Pool, region: Region, *, seed: int, members: int) -> AccuracyPredictor:
+    """A predictor whose encoder knows what the pool costs; untrained where its costs teach nothing.
+
+    Args:
+        pool: of the region.
+        region: its space and constraints.
+        seed: of the search.
+        members: networks.
+    """
+    from xnas_ray.surrogates.accuracy_predictor import AccuracyPredictor
+    from xnas_ray.surrogates.mixed_encoding import MixedEncoding
+
+    predictor = AccuracyPredictor(MixedEncoding(region.space), seed=seed, members=members)
+    counted = len(pool) >= LEAST_PRETRAINING and pool.flops.min() > 0 and pool.params.min() > 0
+    if counted and not pool.flat:
+        predictor.pretrain(pool.genotypes, pool.flops, pool.params)
+    return predictor
+
+
+def starting_population(
+    labels: Labels, allowed: np.ndarray, pool: Pool, within: np.ndarray, rng: np.random.Generator
+) -> list[Genotype]:
+    """Where an evolution starts: the ``EVALUATED`` best labels that are allowed, and ``DRAWN`` random ones of the pool.
+
+    Args:
+        labels: n.
+        allowed: which of them, bool [n].
+        pool: m architectures.
+        within: which of them, bool [m].
+        rng: draws them.
+    """
+    best = [place for place in np.argsort(-labels.values, kind="stable").tolist() if allowed[place]]
+    open_ = np.flatnonzero(within)
+    drawn = rng.choice(open_, size=min(DRAWN, len(open_)), replace=False).tolist()
+    return [*(labels.genotypes[place] for place in best[:EVALUATED]), *(pool.genotypes[place] for place in drawn)]

@@ -83,14 +83,17 @@ class Commits:
         if when_durable is not None:
             self._waiting.append(when_durable)
         if not lazy:
-            self._idle.clear()
-            self._dirty.set()
+            self._mark_dirty()
+
+    def append_explanation(self, kind: str, search_id: str, table: Any) -> None:
+        """Buffer a table and commit it soon: a supernet may train for hours in which no row would take it along."""
+        self.writer.append_explanation(kind, search_id, table)
+        self._mark_dirty()
 
     async def flush(self) -> None:
         """Wait until everything appended so far is durable."""
         if self.writer.pending_rows() or self._waiting:
-            self._idle.clear()
-            self._dirty.set()
+            self._mark_dirty()
         await self._idle.wait()
 
     def finish(self, search_id: str) -> None:
@@ -110,6 +113,10 @@ class Commits:
                 await self._in_pool(self.writer.compact_searches)
             await self._in_pool(self.writer.close)
         self._pool.shutdown(wait=True)
+
+    def _mark_dirty(self) -> None:
+        self._idle.clear()
+        self._dirty.set()
 
     async def _in_pool(self, function: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from xnas_ray.controllers.design import MEMBERS, POOL, Budget
 from xnas_ray.errors import SpecError
 from xnas_ray.randomness import canonical_json
+from xnas_ray.service.finalists import child_key
 from xnas_ray.spec import SearchSpec
 
 if TYPE_CHECKING:
@@ -149,5 +149,4 @@ def specification(
 
 def key_of(spec: SearchSpec) -> str:
     """Idempotency key of a search of designs: asking for the same again gives the same search."""
-    what = spec.model_dump(mode="json", exclude={"resources": {"workers"}, "priority": True})
-    return f"designs-{hashlib.blake2b(canonical_json(what).encode(), digest_size=12).hexdigest()}"
+    return child_key("designs", spec)

@@ -34,6 +34,9 @@ class Commits(Protocol):
     def append(self, rows: Any, when_durable: Callable[[], None] | None = None, *, lazy: bool = False) -> None:
         """Buffer rows."""
 
+    def append_explanation(self, kind: str, search_id: str, table: Any) -> None:
+        """Buffer a table of explanations."""
+
     def finish(self, search_id: str) -> None:
         """A search has ended."""
 
@@ -332,7 +335,7 @@ class Engine:
         live = book.live[command.trial]
         if live.result is not None and live.result.attempt == command.attempt:
             for kind, table in live.result.tables.items():
-                writer.append_explanation(kind, command.search_id, table.assign(trial=command.trial))
+                self.commits.append_explanation(kind, command.search_id, table.assign(trial=command.trial))
 
         def durable() -> None:
             superfluous = book.count(

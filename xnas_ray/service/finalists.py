@@ -131,8 +131,13 @@ def specification(
 
 def key_of(spec: SearchSpec) -> str:
     """Idempotency key of a search of finalists: asking for the same again gives the same search."""
+    return child_key("finalists", spec)
+
+
+def child_key(kind: str, spec: SearchSpec) -> str:
+    """The key of a search that another one gave rise to; how many workers train it and how soon is no part of it."""
     what = spec.model_dump(mode="json", exclude={"resources": {"workers"}, "priority": True})
-    return f"finalists-{hashlib.blake2b(canonical_json(what).encode(), digest_size=12).hexdigest()}"
+    return f"{kind}-{hashlib.blake2b(canonical_json(what).encode(), digest_size=12).hexdigest()}"
 
 
 def finalists_frame(

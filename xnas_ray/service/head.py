@@ -138,8 +138,8 @@ class Head:
         self.hosts.on_asked = lambda seconds: self.engine.happened.asks_s.add(seconds)
         self.jobs = SupernetJobs(
             self.root,
-            append=self._append_explanation,
-            flush=self._flush_explanations,
+            append=self.commits.append_explanation,
+            flush=self.commits.flush,
             post=self.engine.post,
             ended=lambda search_id: self.hosts.open(search_id, self.engine.books[search_id].card),
         )
@@ -398,18 +398,9 @@ class Head:
             raise ServiceError("no worker is up to measure the test split.", fix="Try again in a moment.")
         metrics = await worker.measure_test(card, assignment)
         table = pd.DataFrame([{"trial": trial, "metric": k, "value": v} for k, v in metrics.items()])
-        self._append_explanation(KIND, search_id, table)
-        await self._flush_explanations()
-        return metrics
-
-    def _append_explanation(self, kind: str, search_id: str, table: pd.DataFrame) -> None:
-        """Write a table soon: a supernet may train for hours in which no row of a trial takes it along."""
-        self.writer.append_explanation(kind, search_id, table)
-        self.commits.append([])
-
-    async def _flush_explanations(self) -> None:
-        self.commits.append([])
+        self.commits.append_explanation(KIND, search_id, table)
         await self.commits.flush()
+        return metrics
 
     async def stop(self, checkpoint: bool = True) -> None:
         """End the service: running trials checkpoint, rows are flushed, workers end, the store is free.

@@ -77,7 +77,7 @@ class LastWords:
     def _store(self, search_id: str, kind: str, table: Any) -> str:
         """Append a table; what is wrong with it, ``""`` if nothing is."""
         try:
-            self._engine.commits.writer.append_explanation(kind, search_id, table)
+            self._engine.commits.append_explanation(kind, search_id, table)
         except Exception as error:  # a controller's table may be anything
             log.warning("search %s: explanations %r cannot be stored", search_id, kind, exc_info=True)
             return f"{kind}: {error}"

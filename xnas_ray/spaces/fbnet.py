@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from xnas_ray.errors import GenotypeError, SpecError
+from xnas_ray.errors import SpecError
 from xnas_ray.messages import Genotype
-from xnas_ray.spaces.base import Choice
 from xnas_ray.spaces.defined import DefinedSpace
 from xnas_ray.spaces.fbnet_published import FBNETV2_L3, PUBLISHED
 from xnas_ray.spaces.inverted_residuals import Definition
+from xnas_ray.spaces.named import NamedNetworks
 from xnas_ray.spaces.registry import register_space
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ DEFINITIONS: Mapping[str, Definition] = {
 
 
 @register_space("fbnet")
-class PublishedFBNets(DefinedSpace):
+class PublishedFBNets(NamedNetworks, DefinedSpace):
     """Some of the published FBNetV2 and FBNetV3 networks; with one name it is the space of a single network.
 
     Each looks at images at the resolution that it was made for; the task's are at least that large.
@@ -50,13 +50,7 @@ class PublishedFBNets(DefinedSpace):
                 raise SpecError(
                     f"there is no published network {name!r}.", field="space.params.names", got=name, valid=DEFINITIONS
                 )
-        self.names: tuple[str, ...] = tuple(listed)
-        self.params = {"names": listed}
-        self.choices = (Choice("network", self.names),)
-
-    def key(self, genotype: Genotype) -> str:
-        """The network's name."""
-        return self.format(genotype)
+        self.keep_names(listed)
 
     def graphs(self, genotype: Genotype) -> Mapping[str, nx.DiGraph]:
         """``{"network": graph}``: the chain of block types; resolutions are no part of it."""
@@ -68,17 +62,3 @@ class PublishedFBNets(DefinedSpace):
     def definition(self, genotype: Genotype) -> Definition:
         """See ``DefinedSpace.definition``."""
         return DEFINITIONS[self.format(genotype)]
-
-    def format(self, genotype: Genotype) -> str:
-        """The network's name."""
-        return self.names[self.check(genotype)[0]]
-
-    def parse(self, text: str) -> Genotype:
-        """The genotype of a name.
-
-        Raises:
-            GenotypeError: the space does not have it.
-        """
-        if text not in self.names:
-            raise GenotypeError(f"{text!r} is not in the space.", field="architecture", got=text, valid=self.names)
-        return (self.names.index(text),)

@@ -6,10 +6,11 @@ import importlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from xnas_ray.errors import GenotypeError, SpecError
+from xnas_ray.errors import SpecError
 from xnas_ray.messages import Cost, Genotype
-from xnas_ray.spaces.base import Choice, DataShape, Space
+from xnas_ray.spaces.base import DataShape
 from xnas_ray.spaces.cost import image_input
+from xnas_ray.spaces.named import NamedNetworks
 from xnas_ray.spaces.registry import register_space
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ NETWORKS = "xnas_ray.networks.torchvision_classifiers"
 
 
 @register_space("torchvision")
-class TorchvisionClassifiers(Space):
+class TorchvisionClassifiers(NamedNetworks):
     """Some of torchvision's image classifiers, untrained; with one name it is the space of a single network.
 
     The first convolution reads as many channels as the task's images have, the last layer gives as many outputs as it
@@ -46,13 +47,7 @@ class TorchvisionClassifiers(Space):
                 field="space.params.names",
                 fix='For example names = ["resnet18"].',
             )
-        self.names: tuple[str, ...] = tuple(listed)
-        self.params = {"names": listed}
-        self.choices = (Choice("network", self.names),)
-
-    def key(self, genotype: Genotype) -> str:
-        """The network's name."""
-        return self.format(genotype)
+        self.keep_names(listed)
 
     def graphs(self, genotype: Genotype) -> Mapping[str, nx.DiGraph]:
         """``{"network": graph}``: one node of the network's name between input and output; nothing looks inside."""
@@ -71,17 +66,3 @@ class TorchvisionClassifiers(Space):
         image = image_input(shape, self.name)
         found: Cost = importlib.import_module(NETWORKS).cost(self.format(genotype), image, shape.outputs)
         return found
-
-    def format(self, genotype: Genotype) -> str:
-        """The network's name."""
-        return self.names[self.check(genotype)[0]]
-
-    def parse(self, text: str) -> Genotype:
-        """The genotype of a name.
-
-        Raises:
-            GenotypeError: the space does not have it.
-        """
-        if text not in self.names:
-            raise GenotypeError(f"{text!r} is not in the space.", field="architecture", got=text, valid=self.names)
-        return (self.names.index(text),)

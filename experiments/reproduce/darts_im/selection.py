@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,13 +136,37 @@ def looked_up(search: DartsSearch, table: Table, method: str, params: Mapping[st
     return {"accuracy": table.of(genotype), "skips": float(genotype.count(OPERATIONS.index("skip_connect")))}
 
 
+class Found:
+    """Rows that take minutes each: written when they are there, and not computed again.
+
+    Args:
+        path: a file of JSON lines.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read what an earlier run has found."""
+        self.path = path
+        self.rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def add(self, what: Mapping[str, Any], compute: Callable[[], Mapping[str, float]]) -> None:
+        """The row of ``what``, computed unless it is there."""
+        if any(what.items() <= row.items() for row in self.rows):
+            return
+        row = {**what, **compute()}
+        self.rows.append(row)
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print("  " + ", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+
+
 def read(out: Path, table: Table) -> pd.DataFrame:
     """A row a seed and reading, of the last epoch."""
-    rows = []
-    for seed, _, search in trained(out):
+    found = Found(out / "read.jsonl")
+    for seed, epoch, search in trained(out):
         for label, (method, params) in READINGS.items():
-            rows.append({"seed": seed, "reading": label, **looked_up(search, table, method, params)})
-    return pd.DataFrame(rows)
+            what = {"seed": seed, "epoch": epoch, "reading": label}
+            found.add(what, partial(looked_up, search, table, method, params))
+    return pd.DataFrame(found.rows)
 
 
 def say(frame: pd.DataFrame, table: Table) -> None:
@@ -158,11 +183,13 @@ def say(frame: pd.DataFrame, table: Table) -> None:
 
 def sweep(out: Path, table: Table, every: int) -> pd.DataFrame:
     """Influential magnitude against N, gamma and the epoch: a row a seed, solver and value."""
-    rows = []
+    found = Found(out / "sweep.jsonl")
 
-    def add(seed: int, what: str, solver: str, value: float, search: DartsSearch, params: Mapping[str, Any]) -> None:
-        found = looked_up(search, table, "influential_magnitude", {"solver": solver, **params})
-        rows.append({"seed": seed, "against": what, "solver": solver, "value": value, **found})
+    def add(
+        seed: int, what: str, solver: str, value: float | None, search: DartsSearch, params: Mapping[str, Any]
+    ) -> None:
+        compute = partial(looked_up, search, table, "influential_magnitude", {"solver": solver, **params})
+        found.add({"seed": seed, "against": what, "solver": solver, "value": value}, compute)
 
     neumann = {"solver_params": {"damping": DAMPING}}
     for seed, _, search in trained(out):
@@ -171,16 +198,14 @@ def sweep(out: Path, table: Table, every: int) -> pd.DataFrame:
                 add(seed, "N", solver, count, search, {"batches": count, **params})
         for gamma in GAMMAS:
             settings = {"damping": DAMPING, "gamma": gamma}
-            add(seed, "gamma", "neumann", gamma or float("nan"), search, {"solver_params": settings})
+            add(seed, "gamma", "neumann", gamma, search, {"solver_params": settings})
     epochs = json.loads((out / "settings.json").read_text())["epochs"]
     for seed, epoch, search in trained(out, range(every, epochs + 1, every)):
         for solver, params in (("neumann", neumann), ("sherman_morrison", {"batches": 30}), ("identity", {})):
             add(seed, "epoch", solver, epoch, search, params)
-        rows.append(
-            {"seed": seed, "against": "epoch", "solver": "magnitude", "value": epoch}
-            | looked_up(search, table, "magnitude", {})
-        )
-    return pd.DataFrame(rows)
+        what = {"seed": seed, "against": "epoch", "solver": "magnitude", "value": epoch}
+        found.add(what, partial(looked_up, search, table, "magnitude", {}))
+    return pd.DataFrame(found.rows)
 
 
 def draw(frame: pd.DataFrame, path: Path) -> None:
