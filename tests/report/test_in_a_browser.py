@@ -283,7 +283,7 @@ def test_supernets(page, differentiable, tmp_path, xnas):
     quiet(page, path)
 
 
-def test_rounds_and_predictions(page, designable, tmp_path, xnas):
+def test_nars_rounds_and_predictions(page, designable, tmp_path, xnas):
     """A played search by NARS, with what its controller says of it."""
     root, path = tmp_path / "store", tmp_path / "report.html"
     shutil.copytree(designable, root)
