@@ -111,6 +111,15 @@ def test_networks_at_chance_are_as_poor_as_the_poorest_that_counts():
     assert clipped(np.array([])).shape == (0,)
 
 
+def test_small_networks_of_a_search_that_found_many_good_ones_are_no_failures():
+    """Most labels near the best: what is below by more than that is the better part of all small networks."""
+    small, good = np.linspace(84.0, 90.0, 20), np.linspace(91.0, 92.0, 40)
+    values = np.concatenate([[10.0], small, good])
+    assert (clipped(values) > values).sum() == 21, "nothing would be known of small budgets"
+    assert (clipped(values, 10.0) > values).sum() == 1
+    assert clipped(values, 10.0)[0] == pytest.approx(np.median(values) - 10)
+
+
 # ---- early stopping -------------------------------------------------------------------------------------------------
 
 

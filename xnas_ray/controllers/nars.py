@@ -67,7 +67,7 @@ class NARS(Controller):
 
     Origins say ``stage`` (``"space_filling"``, ``"random"``, ``"predicted"`` or ``"evolved"``), ``round``, ``told``
     (outcomes that the round knows), ``bin``, ``budget`` and ``predicted`` (``mean``, ``std`` and the ``epoch`` of what
-    is predicted).
+    is predicted; the mean is a value that the objective can have, ranks are by what the predictor says).
 
     ``mode="paper"`` has the paper's numbers: 48 bins, 5 rounds (4 of recipes alone), the first one random, one network,
     labels as they are, and an epoch that all curves of the first round decide.
@@ -305,10 +305,9 @@ class NARS(Controller):
     def _candidate(self, plan: Round, genotype: Genotype, fidelity: int | None = None, **origin: Any) -> Candidate:
         """The next candidate, with what is predicted of it."""
         if plan.scores is not None:
-            mean, std = (float(moment[0]) / plan.scale for moment in self.predictor.predict([genotype]))
-            sign = 1.0 if self.objectives[0].maximize else -1.0
+            (mean,), (std,) = plan.unit.stated(*self.predictor.predict([genotype]))
             epoch = plan.epoch or self.horizon.fidelity
-            origin["predicted"] = {"mean": _short(sign * mean), "std": _short(std), "epoch": epoch}
+            origin["predicted"] = {"mean": _short(mean), "std": _short(std), "epoch": epoch}
         candidate = self.candidate(genotype, **origin, round=plan.number, told=plan.told)
         return dataclasses.replace(candidate, fidelity=fidelity or candidate.fidelity)
 

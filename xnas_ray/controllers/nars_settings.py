@@ -15,6 +15,8 @@ MODES = ("default", "paper")
 FIRST_ROUNDS = ("space_filling", "random")
 RECIPE_ROUNDS = 4
 """Rounds of the paper where recipes alone are searched."""
+CLIP = True
+"""Whether poor labels are equally poor where nobody says otherwise; not in mode ``"paper"``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Mode:
 
 
 _MODES = {
-    "default": Mode(bins=24, rounds=4, first_round="space_filling", members=4, share=0.75, clip=True),
+    "default": Mode(bins=24, rounds=4, first_round="space_filling", members=4, share=0.75, clip=CLIP),
     "paper": Mode(bins=48, rounds=5, first_round="random", members=1, share=1.0, clip=False),
 }
 
