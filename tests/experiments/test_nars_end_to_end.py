@@ -76,6 +76,14 @@ def test_the_latest_search_of_every_controller(script, played, searches):
         script("end_to_end").read_searches(played, [searches[1].search_id])
 
 
+def test_designs_and_finalists_are_no_other_searches(script, played, monkeypatch):
+    end_to_end = script("end_to_end")
+    listed = end_to_end.list_searches(played)
+    child = listed.iloc[[-1]].assign(search_id="none", controller="xnas_ray.controllers.designed:Designed")
+    monkeypatch.setattr(end_to_end, "list_searches", lambda root: pd.concat([listed, child]))
+    assert [search.search_id for search in end_to_end.read_searches(played, [])] == [NARS, RANDOM]
+
+
 def test_searches_of_different_length_do_not_compare(script, searches, monkeypatch):
     end_to_end = script("end_to_end")
     other = dataclasses.replace(

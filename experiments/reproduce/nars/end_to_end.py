@@ -306,6 +306,7 @@ def read_searches(root: Path, named: Sequence[str]) -> list[Stored]:
         XnasError: there is none, or they searched different spaces or tasks or for different epochs.
     """
     listed = list_searches(root)
+    listed = listed[~listed["controller"].str.contains(":")]  # finalists and designs of a search are not another one
     ids = list(named) or list(listed.drop_duplicates("controller", keep="last")["search_id"])
     found = sorted((Stored.read(root, one) for one in ids), key=lambda one: (one.name != "nars", one.search_id))
     if not found or found[0].name != "nars":
