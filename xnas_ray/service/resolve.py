@@ -19,6 +19,7 @@ from xnas_ray.objectives.names import measured_name
 from xnas_ray.objectives.registry import OBJECTIVES
 from xnas_ray.registry import build
 from xnas_ray.service import latency_tables, sources
+from xnas_ray.service.teachers import take_teacher
 from xnas_ray.spaces.base import DataShape, Space
 from xnas_ray.spaces.constrained import ANALYTIC, LATENCY, ConstrainedSpace
 from xnas_ray.spaces.joint import JointSpace
@@ -195,8 +196,8 @@ def resolve(root: Path, spec: SearchSpec, task_hash: str) -> Search:
         for objective in search.objectives:
             objective.check_data(problem, data)
     if problem.evaluate is None:
-        search = _submitted(search)
-    _check_genes(search)
+        search = _submitted(root, search)
+    _check_genes(root, search)
     search = _with_sources(root, search)
     controller = search.controller()  # wrong parameters are refused here, not in a running service
     if isinstance(controller, SupernetController):
@@ -297,27 +298,36 @@ def _with_sources(root: Path, search: Search) -> Search:
     return replace(search, spec=spec, sources=tuple(found))
 
 
-def _submitted(search: Search) -> Search:
+def _submitted(root: Path, search: Search) -> Search:
     """What the recipe needs is there; from now on its teacher is this one, whatever will lie in its place.
 
     Raises:
-        SpecError: see ``submitted``.
+        SpecError: see ``submitted`` and ``take_teacher``.
+        StoreError: the teacher cannot be copied.
     """
-    recipe = submitted(Recipe.from_mapping(search.spec.recipe), search.space, search.shape)
+    recipe = take_teacher(root, Recipe.from_mapping(search.spec.recipe), search.shape)
+    submitted(replace(recipe, teacher=""), search.space, search.shape)
     return replace(search, spec=search.spec.model_copy(update={"recipe": recipe.as_mapping()}))
 
 
-def _check_teacher(settings: Recipe, stored: Recipe) -> None:
-    """A level is stored as it is written, so a teacher's has its hash already.
+def _check_level(root: Path, settings: Recipe, search: Search) -> None:
+    """The networks can take it, and its teacher is there; being stored as it is written, it names the store's copy.
 
     Raises:
-        SpecError: it does not; says which.
+        SpecError: one of this is not so.
+        StoreError: the teacher cannot be copied.
     """
+    submitted(replace(settings, teacher=""), search.space, search.shape)
+    if settings.teacher == search.spec.recipe["teacher"]:  # is checked once
+        return
+    stored = take_teacher(root, settings, search.shape)
     if settings.teacher != stored.teacher:
-        raise SpecError("names a teacher without its hash.", field="recipe.teacher", fix=f"Write {stored.teacher!r}.")
+        raise SpecError(
+            "names a teacher otherwise than the store does.", field="recipe.teacher", fix=f"Write {stored.teacher!r}."
+        )
 
 
-def _check_genes(search: Search) -> None:
+def _check_genes(root: Path, search: Search) -> None:
     """Every level of every gene of a joint space must be a setting that the search's recipe can take.
 
     Raises:
@@ -330,7 +340,7 @@ def _check_genes(search: Search) -> None:
                 try:
                     settings = Recipe.from_mapping(search.spec.recipe, {gene.name: option})
                     if search.task.problem.evaluate is None and gene.name in CHECKED:
-                        _check_teacher(settings, submitted(settings, search.space, search.shape))
+                        _check_level(root, settings, search)
                 except SpecError as error:
                     raise SpecError(
                         error.message,

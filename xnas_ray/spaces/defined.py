@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from xnas_ray.spaces.cost import image_input
 from xnas_ray.spaces.inverted_operators import add_up_batch, operators
 from xnas_ray.spaces.inverted_residuals import Definition, Size, count, subsampled
 from xnas_ray.spaces.operators import Operator, Value
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 class DefinedSpace(Space):
@@ -30,6 +34,16 @@ class DefinedSpace(Space):
         Raises:
             GenotypeError: the genotype does not belong to the space.
         """
+
+    def graphs(self, genotype: Genotype) -> Mapping[str, nx.DiGraph]:
+        """``{"network": graph}``: the chain of block types.
+
+        Widths, expansions and the resolution are ordered: kernels get them as ``numeric``, not as labels.
+        """
+        from xnas_ray.spaces.graphs import INPUT, OUTPUT, chain
+
+        blocks = self.definition(genotype).blocks
+        return {"network": chain([INPUT, *(block.label for block in blocks), OUTPUT])}
 
     def batch(self, genotypes: np.ndarray) -> Batch | None:
         """The definitions of valid genotypes, int64 ``[n, choices]``, as arrays; None where a space has no such form.

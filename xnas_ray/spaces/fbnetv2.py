@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xnas_ray.errors import GenotypeError, SpecError
+from xnas_ray.errors import SpecError
 from xnas_ray.messages import Genotype
 from xnas_ray.spaces.base import Choice
 from xnas_ray.spaces.batch_costs import Batch
@@ -29,6 +29,7 @@ from xnas_ray.spaces.inverted_residuals import (
     middle_channels,
 )
 from xnas_ray.spaces.registry import register_space
+from xnas_ray.spaces.words import option_index, split_parts, split_words
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -207,25 +208,14 @@ class FBNetV2(DefinedSpace):
         Raises:
             GenotypeError: naming the layer that is malformed or has an option that is not in the space.
         """
-        first, *layers = text.strip().split(" | ") if isinstance(text, str) else [""]
-        if len(layers) != len(self.layers):
-            raise GenotypeError(
-                f"{text!r} describes {len(layers)} layers, the space has {len(self.layers)}.",
-                field="architecture",
-                fix=f"A valid one: {self.format((0,) * len(self.choices))}",
-            )
+        example = self.format((0,) * len(self.choices))
+        first, *layers = split_parts(text, len(self.layers), "layers", example)
         found: list[int] = []
         for i, (part, layer) in enumerate(zip(layers, self.layers, strict=True)):
-            words = part.split(" ")
+            words = split_words(part, 3, f"layer {i}", "ir_k3_se e1.5 c24")
             options = (NAMES, [f"e{e:g}" for e in layer.expansions], [f"c{w}" for w in layer.widths])
-            if len(words) != len(options):
-                raise GenotypeError(
-                    f"layer {i} is {part!r}.",
-                    field="architecture",
-                    fix="Write 'ir_k3_se e1.5 c24': block, expansion, width.",
-                )
-            found += [_index(word, one, f"layer {i}") for word, one in zip(words, options, strict=True)]
-        return (*found, _index(first, [f"r{r}" for r in self.resolutions], "the resolution"))
+            found += [option_index(word, one, f"layer {i}") for word, one in zip(words, options, strict=True)]
+        return (*found, option_index(first, [f"r{r}" for r in self.resolutions], "the resolution"))
 
 
 def _choices(i: int, layer: Layer) -> tuple[Choice, Choice, Choice]:
@@ -239,11 +229,3 @@ def _choices(i: int, layer: Layer) -> tuple[Choice, Choice, Choice]:
 def _plain(value: Any) -> Any:
     """Lists in place of tuples, so that parameters are JSON values."""
     return [_plain(v) for v in value] if isinstance(value, Sequence) and not isinstance(value, str) else value
-
-
-def _index(word: str, options: Sequence[str], where: str) -> int:
-    if word not in options:
-        raise GenotypeError(
-            f"{where} has {word!r}, which is not in the space.", field="architecture", got=word, valid=options
-        )
-    return list(options).index(word)

@@ -7,8 +7,8 @@ layers of a stage choose together, but for the expansion of the first, which has
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -38,9 +38,7 @@ from xnas_ray.spaces.inverted_residuals import (
     squeezed_channels,
 )
 from xnas_ray.spaces.registry import register_space
-
-if TYPE_CHECKING:
-    import networkx as nx
+from xnas_ray.spaces.words import option_index, split_parts, split_words
 
 ACTIVATION = "hswish"
 
@@ -142,16 +140,6 @@ class FBNetV3(DefinedSpace):
                 found[slot.place] = _lowest(slot.options, tuple(places), genotype[slot.place])
         return tuple(found)
 
-    def graphs(self, genotype: Genotype) -> Mapping[str, nx.DiGraph]:
-        """``{"network": graph}``: the chain of block types.
-
-        Widths, expansions and the resolution are ordered: kernels get them as ``numeric``, not as labels.
-        """
-        from xnas_ray.spaces.graphs import INPUT, OUTPUT, chain
-
-        blocks = self.definition(genotype).blocks
-        return {"network": chain([INPUT, *(block.label for block in blocks), OUTPUT])}
-
     def numeric(self, genotype: Genotype) -> tuple[float, ...]:
         """Widths, expansions, depths and the resolution in [0, 1], those of the canonical member."""
         return super().numeric(self.canonical(genotype))
@@ -208,18 +196,13 @@ class FBNetV3(DefinedSpace):
         Raises:
             GenotypeError: naming the stage that is malformed or has an option that is not in the space.
         """
-        first, *parts = text.strip().split(" | ") if isinstance(text, str) else [""]
-        if len(parts) != len(self.stages):
-            raise GenotypeError(
-                f"{text!r} describes {len(parts)} stages, the space has {len(self.stages)}.",
-                field="architecture",
-                fix=f"A valid one: {self.format((0,) * len(self.choices))}",
-            )
-        resolution, stem = _split(first, 2, "the start", "r224 c16")
+        example = self.format((0,) * len(self.choices))
+        first, *parts = split_parts(text, len(self.stages), "stages", example)
+        resolution, stem = split_words(first, 2, "the start", "r224 c16")
         found: dict[int, int] = {}
         _take(stem, "c", self.stem, "the stem", found)
         for i, (part, stage) in enumerate(zip(parts, self.stages, strict=True)):
-            kernel, expansions, width, layers = _split(part, 4, f"stage {i}", "k5 e4/2 c24 n4")
+            kernel, expansions, width, layers = split_words(part, 4, f"stage {i}", "k5 e4/2 c24 n4")
             one, slash, other = expansions.partition("/")
             if bool(slash) is (stage.first is stage.rest):
                 raise GenotypeError(
@@ -265,21 +248,10 @@ def _words(stage: Stage, values: Sequence[int]) -> tuple[str, str, str, str]:
     return f"k{kernel}", expansions, f"c{width}", f"n{layers}"
 
 
-def _split(part: str, number: int, where: str, example: str) -> list[str]:
-    words = part.split(" ")
-    if len(words) != number:
-        raise GenotypeError(f"{where} is {part!r}.", field="architecture", fix=f"Write it like {example!r}.")
-    return words
-
-
 def _take(word: str, letter: str, slot: Slot, where: str, found: dict[int, int]) -> None:
     """Note the option that a word names; shared ones must be named equally wherever they stand."""
     valid = [f"{letter}{option}" for option in slot.options]
-    if word not in valid:
-        raise GenotypeError(
-            f"{where} has {word!r}, which is not in the space.", field="architecture", got=word, valid=valid
-        )
-    index = valid.index(word)
+    index = option_index(word, valid, where)
     if slot.place is not None and found.setdefault(slot.place, index) != index:
         raise GenotypeError(
             f"{where} has {word!r}, the stage with which it shares its expansions has {valid[found[slot.place]]!r}.",
