@@ -230,17 +230,25 @@ def sweep(out: Path, table: Table, every: int) -> pd.DataFrame:
 
 
 def draw(frame: pd.DataFrame, path: Path) -> None:
-    """Mean and spread over the seeds, a panel each for N and the epoch."""
+    """Mean and spread over the seeds: a panel each for N, gamma and the epoch, a colour a way of reading."""
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, 2, figsize=(9, 3.5), sharey=True)
-    for panel, what in zip(panels, ("N", "epoch"), strict=True):
-        for solver, rows in frame[frame["against"] == what].groupby("solver"):
-            grouped = rows.groupby("value")["accuracy"]
-            panel.errorbar(grouped.mean().index, grouped.mean(), grouped.std(ddof=0), label=solver, capsize=2)
-        panel.set_xlabel({"N": "batches of the estimate", "epoch": "epochs of the supernet"}[what])
-        panel.legend()
-    panels[0].set_ylabel("test accuracy, %")
+    readings = ("neumann", "sherman_morrison", "identity", "magnitude")
+    panels = {"N": "batches of the estimate", "gamma": "gamma of Neumann's series", "epoch": "epochs of the supernet"}
+    figure, axes = plt.subplots(1, len(panels), figsize=(12, 3.5), sharey=True)
+    for panel, (what, title) in zip(axes, panels.items(), strict=True):
+        rows = frame[frame["against"] == what].sort_values("value", na_position="last")
+        labels = [f"{value:g}" if pd.notna(value) else "1/λmax" for value in rows["value"].unique()]
+        for number, reading in enumerate(readings):
+            grouped = rows[rows["solver"] == reading].groupby("value", dropna=False, sort=False)["accuracy"]
+            if len(grouped):
+                places = np.arange(len(labels)) + (number - 1.5) / 15  # side by side, so that spreads can be told apart
+                mean, spread = grouped.mean(), grouped.std(ddof=0)
+                panel.errorbar(places, mean, spread, label=reading, color=f"C{number}", capsize=2, marker="o", ms=3)
+        panel.set_xticks(range(len(labels)), labels)
+        panel.set_xlabel(title)
+    axes[0].set_ylabel("test accuracy, %")
+    axes[-1].legend(fontsize="small")
     figure.tight_layout()
     figure.savefig(path)
 
