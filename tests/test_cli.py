@@ -18,8 +18,8 @@ from xnas_ray.spec_flags import SPEC_FLAGS
 
 COMMANDS = [
     *("run", "submit", "list", "show", "watch", "wait", "pause", "resume", "cancel", "extend"),
-    *("results", "best", "export", "verify", "gc", "finalize", "design", "explain", "similarities", "report", "logs"),
-    *("validate", "spaces", "controllers", "tasks", "doctor", "table", "slurm"),
+    *("results", "best", "export", "verify", "gc", "finalize", "design", "explain", "similarities"),
+    *("latency-table", "report", "logs", "validate", "spaces", "controllers", "tasks", "doctor", "table", "slurm"),
 ]
 GROUPS = [("table",), ("slurm",)]
 SUBCOMMANDS = [("table", "import"), *(("slurm", c) for c in ("up", "submit", "scale", "status", "down", "logs"))]

@@ -27,6 +27,7 @@ for _family in (
     "design",
     "explanations",
     "similarities",
+    "latency_table",
     "report",
     "logs",
     "plugins",

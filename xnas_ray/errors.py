@@ -78,7 +78,7 @@ class DataMissingError(XnasError):
 
 
 class TableError(XnasError):
-    """A benchmark table, or a file to make one of, is malformed or unsafe, or lacks a row or column."""
+    """A table of a benchmark or of latencies, or a file to make one of, is malformed, unsafe or lacks an entry."""
 
 
 class ObjectiveError(XnasError):

@@ -92,10 +92,12 @@ class Cost(Message):
     Attributes:
         flops: multiply-accumulate operations of one forward pass of one sample (convolutions and linear layers).
         params: number of trainable parameters.
+        latency_table_ms: of a forward pass by a latency table; None where there is none.
     """
 
     flops: int
     params: int
+    latency_table_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

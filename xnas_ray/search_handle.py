@@ -134,6 +134,7 @@ class SearchHandle:
         top: int | None = None,
         seeds: int = 3,
         epochs: int | None = None,
+        untaught: bool = False,
         **resources: float,
     ) -> tuple[SearchSpec, str]:
         """The search that trains this one's finalists anew (see ``finalize``), and its idempotency key."""
@@ -151,9 +152,37 @@ class SearchHandle:
                     )
             chosen = [{"trial": number, "genotype": completed[number]} for number in dict.fromkeys(trials)]
         spec = finalists.specification(
-            self.id, self.card(), chosen, seeds=seeds, epochs=epochs, resources=dict(resources)
+            self.id, self.card(), chosen, seeds=seeds, epochs=epochs, resources=dict(resources), untaught=untaught
         )
         return spec, finalists.key_of(spec)
+
+    def distilled_spec(self, **resources: float) -> tuple[SearchSpec, str]:
+        """The search that distils the finalists of this search of finalists (see ``distil``), and its key."""
+        from xnas_ray.service import distilled, finalists
+
+        card, trials = self.card(), self.client.store.trials(self.id)
+        searched = self.client.store.trials(distilled.searched_by(self.id, card))
+        spec = distilled.specification(self.id, card, trials, searched, resources=dict(resources))
+        return spec, finalists.key_of(spec)
+
+    def distil(self, **resources: float) -> SearchHandle:
+        """Queue the training of the same finalists as students of the largest of them, itself included.
+
+        This search is one of finalists, trained on labels (see ``finalize``). Who teaches is the finalist with the
+        most FLOPs, as its first seed left it. Asking for the same again gives the same search.
+
+        Args:
+            **resources: ``cpus``, ``gpus``, ``workers``: what differs from this search's resources.
+
+        Returns:
+            The search of the students; ``finalists(beside=this)`` is what it found.
+
+        Raises:
+            StoreError: this is no search of finalists, they had a teacher already, or the largest was not trained.
+            SpecError: a value is out of range, or the search chooses teachers by itself.
+            ServiceError: no service works on this store.
+        """
+        return self.submit_child(*self.distilled_spec(**resources))
 
     def finalize(self, **given: Any) -> SearchHandle:
         """Queue the last training of this search's finalists: with several seeds, on train and validation.
@@ -164,8 +193,9 @@ class SearchHandle:
         Args:
             **given: ``trials``: their numbers; by default the Pareto front, with one objective the best. ``top``: at
                 most so many of them. ``seeds``: trainings of each, 3. ``epochs``: of each; by default the schedule of
-                this search or the task's epochs, whichever is longer. ``cpus``, ``gpus``, ``workers``: what differs
-                from this search's resources; above one GPU the ranks of a training share each batch.
+                this search or the task's epochs, whichever is longer. ``untaught``: train on labels alone, even if
+                this search has a teacher. ``cpus``, ``gpus``, ``workers``: what differs from this search's
+                resources; above one GPU the ranks of a training share each batch.
 
         Returns:
             The search of the finalists; ``finalists`` is what it found.
@@ -175,20 +205,26 @@ class SearchHandle:
             SpecError: a value is out of range.
             ServiceError: no service works on this store.
         """
-        return self.submit_finalists(*self.finalists_spec(**given))
+        return self.submit_child(*self.finalists_spec(**given))
 
-    def submit_finalists(self, spec: SearchSpec, key: str) -> SearchHandle:
-        """Queue what ``finalists_spec`` gave."""
-        return self.submit_child(spec, key)
-
-    def finalists(self) -> pd.DataFrame:
+    def finalists(self, *, beside: SearchHandle | None = None) -> pd.DataFrame:
         """What a search of finalists found: one row each, with means and spreads over its seeds.
 
         See ``service.finalists.finalists_frame`` for the columns.
 
+        Args:
+            beside: of students the search of their teacher: then the columns are its own, and those of the students
+                stand beside them (see ``service.distilled.side_by_side``).
+
         Raises:
             StoreError: this is no search of finalists.
         """
+        if beside is not None:
+            from xnas_ray.service import distilled
+
+            card = beside.card()
+            searched = self.client.store.trials(distilled.searched_by(beside.id, card))
+            return distilled.side_by_side(beside.finalists(), self.finalists(), distilled.largest(card, searched))
         from xnas_ray.service.finalists import finalists_frame
 
         card = self.card()

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import norm, spearmanr
 
 from xnas_ray.controllers.base import Goal
 from xnas_ray.controllers.design import Budget, Designer
-from xnas_ray.controllers.design_evidence import Evidence
-from xnas_ray.controllers.nars_labels import Labels
+from xnas_ray.controllers.design_evidence import LEVEL, Evidence
+from xnas_ray.controllers.nars_labels import Labels, clipped
 from xnas_ray.errors import ExplanationError, SpecError
 from xnas_ray.messages import Candidate, Cost, Failure, FailureKind, Genotype, Outcome, TrialStatus
 from xnas_ray.spaces.base import Choice, DataShape, Space
@@ -22,6 +22,7 @@ from xnas_ray.spaces.constrained import ConstrainedSpace
 from xnas_ray.spaces.fixed import FixedSpace
 from xnas_ray.spaces.joint import JointSpace
 from xnas_ray.spaces.nasbench201 import NASBench201
+from xnas_ray.surrogates.accuracy_predictor import AccuracyPredictor
 
 SHAPE = DataShape(((3, 8, 8),), 10)
 ACCURACY, ERROR = Goal("val_accuracy", True), Goal("val_error", False)
@@ -88,7 +89,7 @@ def test_nothing_within_the_budget_is_predicted_to_be_better(usual, flops):
     best = int(np.argmax(means))
     first, *rest = usual.design(Budget(flops=flops), 5)
     assert first.genotype == allowed[best]
-    assert (first.predicted, first.std) == pytest.approx((means[best], stds[best]))
+    assert (first.predicted, first.std) == pytest.approx((means[best], usual.held_out.factor * stds[best]))
     assert [first.predicted, *(one.predicted for one in rest)] == pytest.approx(np.sort(means)[::-1][:5])
 
 
@@ -96,6 +97,7 @@ def test_caution_takes_the_spread_off():
     cautious = designer(caution=3.0, members=4)
     allowed = [genotype for genotype in EVERY if COSTS[genotype].flops <= 40]
     means, stds = cautious.predictor.predict(allowed)
+    stds *= cautious.held_out.factor
     (found,) = cautious.design(Budget(flops=40), 1)
     assert found.predicted - 3 * found.std == pytest.approx((means - 3 * stds).max())
 
@@ -159,6 +161,66 @@ def test_fractions_are_answered_in_fractions(usual):
     assert shares.held_out.spearman == pytest.approx(usual.held_out.spearman)
 
 
+# ---- what is learnt --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("clip", [True, False])
+def test_labels_are_clipped_as_nars_clips_them(clip, monkeypatch):
+    """Of every fold, and by the same function."""
+    given = evidence(40)
+    values = given.labels.values.copy()
+    values[[3, 11]] = 10.0
+    given = dataclasses.replace(given, labels=Labels(given.labels.genotypes, values))
+    learnt: list[np.ndarray] = []
+    fit = AccuracyPredictor.fit
+
+    def recorded(predictor, genotypes, percents):
+        learnt.append(percents)
+        return fit(predictor, genotypes, percents)
+
+    monkeypatch.setattr(AccuracyPredictor, "fit", recorded)
+    made = designer(given, clip=clip)
+    assert len(learnt) == made.held_out.folds + 1
+    expected = clipped(values, 10.0) if clip else values
+    assert learnt[-1].tolist() == expected.tolist() and (learnt[-1].min() > 50) == clip
+    assert all((some.min() > 50) == clip for some in learnt if clip or 10.0 in some)
+
+
+def test_networks_at_chance_spoil_the_ranking_unless_their_labels_are_clipped():
+    given = evidence(60)
+    values = given.labels.values.copy()
+    values[::7] = 10.0
+    given = dataclasses.replace(given, labels=Labels(given.labels.genotypes, values))
+    truth = np.array([quality(genotype) for genotype in EVERY])
+    ranks = {
+        clip: spearmanr(designer(given, clip=clip).predictor.predict(EVERY)[0], truth).statistic
+        for clip in (True, False)
+    }
+    assert ranks[True] > ranks[False]
+
+
+def test_no_design_is_said_to_be_better_than_perfect_and_ranks_are_by_more(monkeypatch):
+    made = designer()
+
+    def beyond(genotypes):
+        return 101.0 + np.array(genotypes).sum(axis=1), np.ones(len(genotypes))
+
+    monkeypatch.setattr(made.predictor, "predict", beyond)
+    found = made.design(Budget(flops=40), 5)
+    assert [one.predicted for one in found] == [100.0] * 5
+    sums = sorted((sum(genotype) for genotype in EVERY if COSTS[genotype].flops <= 40), reverse=True)
+    assert [sum(one.genotype) for one in found] == sums[:5]
+
+
+def test_errors_on_held_out_labels_are_of_what_is_stated(monkeypatch):
+    """Everything is predicted to be 130 %: what is said, 100 %, is wrong by what is missing there."""
+    monkeypatch.setattr(
+        AccuracyPredictor, "predict", lambda self, genotypes: (np.full(len(genotypes), 130.0), np.zeros(len(genotypes)))
+    )
+    given = evidence(20)
+    assert designer(given).held_out.error == pytest.approx((100 - given.labels.values).mean())
+
+
 # ---- what is said beside ---------------------------------------------------------------------------------------------
 
 
@@ -183,6 +245,40 @@ def test_held_out_labels_are_held_out(usual):
     assert abs(noisy.held_out.spearman) < 0.4 and noisy.held_out.error > 0.8 * noisy.held_out.baseline
     fitted, _ = noisy.predictor.predict(noisy.evidence.labels.genotypes)
     assert spearmanr(fitted, noisy.evidence.labels.values).statistic > 0.6
+
+
+def test_standard_deviations_are_widened_by_what_held_out_labels_say(monkeypatch):
+    """Members that agree within half a point, and labels that are 1, 2, … 20 points away: 15 of 21 are 68 %."""
+    given = evidence(20)
+    of = {genotype: 50.0 + i + 1 for i, genotype in enumerate(given.labels.genotypes)}
+    labels = Labels(given.labels.genotypes, np.array(list(of.values())))
+
+    def fifty(predictor, genotypes):
+        return np.full(len(genotypes), 50.0), np.full(len(genotypes), 0.5)
+
+    monkeypatch.setattr(AccuracyPredictor, "predict", fifty)
+    made = designer(dataclasses.replace(given, labels=labels))
+    reach = norm.ppf(0.5 + LEVEL / 2)
+    assert made.held_out.factor == pytest.approx(15 / 0.5 / reach) and reach == pytest.approx(1, abs=1e-3)
+    assert made.design(Budget(), 1)[0].std == pytest.approx(15 / reach)
+
+
+def test_stated_deviations_hold_what_they_say():
+    """On labels with noise, which members that learn from the same ones hardly see."""
+    dice = np.random.default_rng(5)
+    given = evidence(80)
+    noisy = Labels(given.labels.genotypes, given.labels.values + dice.normal(0, 1.5, size=80))
+    made = designer(dataclasses.replace(given, labels=noisy), members=4)
+    others = [genotype for genotype in EVERY if genotype not in set(noisy.genotypes)]
+    truth = np.array([quality(genotype) for genotype in others]) + dice.normal(0, 1.5, size=len(others))
+    means, stds = made.predictor.predict(others)
+    raw, stated = (np.mean(np.abs(means - truth) <= k * stds) for k in (1.0, made.held_out.factor))
+    assert raw < 0.5 and abs(stated - LEVEL) < 0.15
+
+
+def test_one_member_has_no_deviation_to_widen():
+    alone = designer(members=1)
+    assert alone.held_out.factor == 1.0 and alone.design(Budget(flops=30), 1)[0].std == 0.0
 
 
 def test_the_baseline_is_the_mean_of_the_others():

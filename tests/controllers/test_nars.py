@@ -14,6 +14,7 @@ from xnas_ray.benchmarks.simulator import simulate
 from xnas_ray.benchmarks.table import TabularTask
 from xnas_ray.controllers.base import Controller, Goal, Horizon
 from xnas_ray.controllers.nars import NARS
+from xnas_ray.controllers.nars_predictions import Unit
 from xnas_ray.controllers.registry import CONTROLLERS
 from xnas_ray.errors import SpecError
 from xnas_ray.messages import Candidate, Cost, Failure, FailureKind, Genotype, Outcome, TrialStatus
@@ -146,6 +147,7 @@ def test_it_is_registered_with_its_defaults_and_the_papers():
     paper = widths(mode="paper", bins=None, rounds=None, members=None).settings
     assert (paper.bins, paper.rounds, paper.recipe_rounds, paper.members, paper.first_round) == (48, 5, 4, 1, "random")
     assert paper.curves == 48
+    assert settings.clip and not paper.clip
 
 
 @pytest.mark.parametrize("workers", [1, 4, 9])
@@ -287,7 +289,7 @@ def test_labels_are_read_at_the_epoch(goal: Goal):
     asked = search(controller, 13, goal=goal)
     assert [c.fidelity for c in asked[:6]] == [8, 8, 8, 8, 8, 5]
     plan = controller._plan(2)
-    assert (plan.epoch, plan.told, plan.scale) == (5, 12, 1.0)
+    assert (plan.epoch, plan.told, plan.unit) == (5, 12, Unit(goal.maximize, 1.0, 0.0, 100.0))
     expected = {c.genotype: quality(controller.space, c.genotype) - 10 + 4 for c in asked[:12]}
     sign, offset = (1.0, 0.0) if goal == ACCURACY else (1.0, -100.0)
     assert dict(zip(plan.labels.genotypes, plan.labels.values.tolist(), strict=True)) == pytest.approx(
@@ -484,7 +486,42 @@ def test_fractions_are_predicted_as_fractions():
         candidate = ask(controller)
         value = quality(controller.space, candidate.genotype) / 100
         controller.tell(Outcome(candidate.ask_number, candidate, TrialStatus.COMPLETED, {"val_accuracy": value}))
-    assert controller.explain()["predictor"]["predicted"].between(0.3, 1.1).all()
+    assert controller.explain()["predictor"]["predicted"].between(0.3, 1.0).all()
+
+
+def test_no_candidate_is_said_to_be_better_than_perfect_and_ranks_are_by_more(monkeypatch: pytest.MonkeyPatch):
+    def beyond(predictor, genotypes):
+        return 101.0 + np.array(genotypes).sum(axis=1), np.ones(len(genotypes))
+
+    controller = widths(early_stopping=False)
+    known = search(controller, 6)
+    monkeypatch.setattr(AccuracyPredictor, "predict", beyond)
+    for candidate in (ask(controller) for _ in range(6)):
+        assert candidate.origin["predicted"]["mean"] == 100.0
+        in_bin = np.flatnonzero(controller.ranked.bins == candidate.origin["bin"])
+        others = {controller.ranked.pool.genotypes[place] for place in in_bin} - {one.genotype for one in known}
+        assert sum(candidate.genotype) == max(map(sum, others))
+
+
+@pytest.mark.parametrize("clip", [True, False])
+def test_the_predictor_learns_that_a_network_at_chance_is_poor_and_not_how_poor(
+    clip: bool, monkeypatch: pytest.MonkeyPatch
+):
+    learnt: list[float] = []
+    fit = AccuracyPredictor.fit
+
+    def recorded(predictor, genotypes, values):
+        learnt.extend(values.tolist())
+        return fit(predictor, genotypes, values)
+
+    monkeypatch.setattr(AccuracyPredictor, "fit", recorded)
+    controller = widths(clip=clip, early_stopping=False)
+    told = [10.0, 90.0, 91.0, 92.0, 93.0, 94.0]
+    for value in told:
+        candidate = ask(controller)
+        controller.tell(Outcome(candidate.ask_number, candidate, TrialStatus.COMPLETED, {"val_accuracy": value}))
+    assert ask(controller).origin["stage"] == "predicted"
+    assert learnt == [91.5 - 10 if clip else 10.0, *told[1:]]
 
 
 # ---- parameters -----------------------------------------------------------------------------------------------------
@@ -504,6 +541,7 @@ def test_fractions_are_predicted_as_fractions():
         ({"rounds": True}, "rounds"),
         ({"first_round": "sobol"}, "first_round"),
         ({"members": 0}, "members"),
+        ({"clip": 1}, "clip"),
         ({"caution": -1.0}, "caution"),
         ({"caution": float("inf")}, "caution"),
         ({"early_stopping": 1}, "early_stopping"),

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xnas_ray.controllers.base import Goal
-from xnas_ray.controllers.nars_labels import EarlyStopping, Labels, curve, percent_scale, reading
+from xnas_ray.controllers.nars_labels import EarlyStopping, Labels, clipped, curve, percent_scale, reading
 from xnas_ray.messages import Candidate, Failure, FailureKind, Genotype, Outcome, TrialStatus
 from xnas_ray.spaces.nasbench201 import NASBench201
+from xnas_ray.surrogates.targets import TargetScale
 
 SPACE = NASBench201(cells_per_stage=1, channels=4, stages=1)
 ACCURACY, ERROR = Goal("val_accuracy", maximize=True), Goal("val_error", maximize=False)
@@ -92,6 +93,31 @@ def test_labels_have_one_of_each_key_and_none_of_failures():
     assert labels.genotypes == (same[0], (3, 3, 3, 3, 3, 3)) and len(labels) == 2
     assert labels.values.tolist() == [20.0, 21.0]
     assert Labels.read([], SPACE, ACCURACY, None).values.shape == (0,)
+
+
+@given(st.lists(st.floats(-100, 100), min_size=1, max_size=30))
+def test_clipped_labels_are_those_that_gaussian_processes_are_given(values: list[float]):
+    given = np.array(values)
+    scale = TargetScale.fit(values, name="score", maximize=True, transform="identity")
+    np.testing.assert_allclose(clipped(given), scale.mean + scale.spread * scale.standardise(values), atol=1e-9)
+
+
+def test_networks_at_chance_are_as_poor_as_the_poorest_that_counts():
+    values = np.array([10.0, 95.0, 90.0, 60.0, 92.0, 94.0, 88.0])
+    assert clipped(values).tolist() == [85.0, 95.0, 90.0, 85.0, 92.0, 94.0, 88.0], "90 - (95 - 90)"
+    assert clipped(values - 1e3).tolist() == (clipped(values) - 1e3).tolist(), "where zero is does not matter"
+    mostly = np.array([10.0, 10.0, 10.0, 95.0])
+    assert clipped(mostly).tolist() == mostly.tolist(), "nothing is below what most have"
+    assert clipped(np.array([])).shape == (0,)
+
+
+def test_small_networks_of_a_search_that_found_many_good_ones_are_no_failures():
+    """Most labels near the best: what is below by more than that is the better part of all small networks."""
+    small, good = np.linspace(84.0, 90.0, 20), np.linspace(91.0, 92.0, 40)
+    values = np.concatenate([[10.0], small, good])
+    assert (clipped(values) > values).sum() == 21, "nothing would be known of small budgets"
+    assert (clipped(values, 10.0) > values).sum() == 1
+    assert clipped(values, 10.0)[0] == pytest.approx(np.median(values) - 10)
 
 
 # ---- early stopping -------------------------------------------------------------------------------------------------

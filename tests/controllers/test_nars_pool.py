@@ -13,8 +13,11 @@ from xnas_ray.messages import Cost, Genotype
 from xnas_ray.spaces.base import Choice, DataShape, Space
 from xnas_ray.spaces.constrained import ConstrainedSpace
 from xnas_ray.spaces.joint import JointSpace
+from xnas_ray.spaces.latency_table import Conditions, LatencyTable
 from xnas_ray.spaces.nasbench101 import NASBench101
 from xnas_ray.spaces.nasbench201 import NASBench201
+from xnas_ray.spaces.operators import operators_of
+from xnas_ray.spaces.timed import TimedSpace
 from xnas_ray.spaces.wrapped import RestrictedSpace
 
 SHAPE = DataShape(((3, 8, 8),), 10)
@@ -73,6 +76,22 @@ def test_layers_are_counted_in_their_own_shapes():
         region = Region(ConstrainedSpace(CELLS, [f"flops <= {limit}"], shape), small)
         assert region.allows([genotype]).tolist() == [allowed]
         assert region.costs([genotype])[0].tolist() == [limit]
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_a_limit_of_latency_is_looked_up_for_all_together(joint: bool):
+    keys = operators_of(CELLS, CELLS.covering() or (), SHAPE)
+    conditions = Conditions("an abacus", "cpu", 1, "wall", 1, 1, 0, "0", CELLS.name, CELLS.params, SHAPE)
+    table = LatencyTable(conditions, {key: 0.1 + 0.3 * i for i, key in enumerate(keys)})
+    space = TimedSpace(JointSpace(architecture=CELLS, recipe=RECIPE) if joint else CELLS, table)
+    genotypes = [space.canonical(space.sample(np.random.default_rng(i))) for i in range(60)]
+    limit = float(np.median(space.latencies(genotypes, SHAPE)))
+    within = ConstrainedSpace(space, [f"latency_table_ms <= {limit!r}", "params <= 2000"], SHAPE)
+    allowed = Region(within, SHAPE).allows(genotypes)
+    assert allowed.tolist() == [within.is_valid(genotype) for genotype in genotypes]
+    assert 0 < allowed.sum() < len(genotypes)
+    pool = drawn(within, 32)
+    assert len(pool) == 32 and max(space.latencies(pool.genotypes, SHAPE)) <= limit
 
 
 def test_nothing_is_nothing():

@@ -49,6 +49,7 @@ OTHER_SPACES = (
     "dmasking",
     "dmasking_paper",
     "nars",
+    "nars_paper",
     "nasbowl_darts_paper",
     "nasbowl_darts_quick",
 )
@@ -118,6 +119,24 @@ def test_dmasking_has_the_settings_of_the_paper():
     assert Temperature(params["tau"], params["tau_decay"])(1) == pytest.approx(0.956 * 5.0, abs=5e-4)
     space = SPACES.get("fbnetv2")(**spec.space.params)
     assert max(space.resolutions) == spec.data["side"] and spec.resources.workers == 8, "8 V100"
+
+
+def test_nars_has_the_settings_of_the_paper():
+    """Dai et al., CVPR 2021, section 4: 200 of 1,000 classes, 48 bins, five rounds, 240 networks, and then winners."""
+    spec = SearchSpec.from_toml(EXPERIMENTS / "imagenet" / "nars_paper.toml")
+    recipe = Recipe.from_mapping(load_task(spec.task).problem.recipe, spec.recipe)
+    space, params = SPACES.get(spec.space.name)(**spec.space.params), spec.controller.params
+    goals = [Goal("val_accuracy", True), Goal("flops", False)]
+    controller = CONTROLLERS.create("nars", params, space, goals, seed=0)
+    settings = controller.settings
+    assert (settings.pool, settings.flops_range, settings.bins, settings.rounds) == (20_000, (4e8, 8e8), 48, 5)
+    assert (settings.first_round, settings.members, settings.clip, settings.curves) == ("random", 1, False, 48)
+    assert (settings.threshold, settings.budgets) == (0.92, (4.5e8, 5.5e8, 6.5e8, 7.5e8))
+    assert spec.budget.trials == 5 * 48 + 4 and spec.data == {"classes": 200, "side": 272}
+    architectures, recipes = space.architectures, space.recipes
+    assert architectures.size == 7 * 175_878_910_771_200_000 and recipes.size == 9_452_520
+    assert max(architectures.resolution.options) == 272
+    assert (spec.fidelity, recipe.schedule, recipe.lr_decay, recipe.ema_decay) == (150, "exponential", 0.963, 0.99985)
 
 
 def test_nasbowl_over_darts_has_the_settings_of_its_code():

@@ -95,6 +95,39 @@ def test_tables_that_are_not_there_are_left_out(script, monkeypatch, tmp_path, c
     assert "nasbench101_subset.parquet is missing" in shown.err and not shown.out
 
 
+# ---- trust ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_measured_of_predictions(script):
+    """A hundred accuracies; everything is predicted two points too high, with a deviation of one."""
+    truth = np.linspace(50.0, 90.0, 100)
+    found = script("trust").measures(truth + 2, np.ones(100), truth + 2, truth)
+    assert [found[name] for name in ("spearman", "better_half", "lost")] == pytest.approx([1, 1, 0])
+    assert found["error"] == found["error_better_half"] == pytest.approx(2)
+    assert (found["within_one"], found["within_two"]) == (0, 1), "95.45 % is a little more than two"
+    assert found["factor"] == pytest.approx(2, rel=1e-4)
+    reverse = script("trust").measures(truth, np.ones(100), -truth, truth)
+    assert reverse["lost"] == pytest.approx(truth[-3:].mean() - truth[:3].mean()), (
+        "three are the best hundredth at least"
+    )
+
+
+def test_every_size_is_measured_with_both_kinds_of_labels(script, capsys):
+    trust = script("trust")
+    data = script("pretraining").synthetic(pool=300, asked=100)
+    frame = trust.run(data, [24, 10_000], seeds=2, members=2)
+    assert frame[["size", "clip", "seed"]].values.tolist() == [[24, clip, s] for s in (0, 1) for clip in (False, True)]
+    assert frame["spearman"].between(0.3, 1).all() and frame["within_one"].le(frame["within_two"]).all()
+    trust.report(frame)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| 24 |")]
+    assert [line.count("|") for line in lines] == [7, 6] and "/" in lines[0] and "%" in lines[1]
+
+
+def test_one_network_has_no_standard_deviation(script):
+    with pytest.raises(SystemExit, match="--members 2"):
+        script("trust").main(["--members", "1"])
+
+
 # ---- early stopping -------------------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from xnas_ray.errors import ObjectiveError
-from xnas_ray.objectives import latency
+from xnas_ray.objectives import timing
 from xnas_ray.objectives.latency import Latency
 from xnas_ray.testing.tiny import tiny_trained
 
@@ -14,7 +14,7 @@ def trained():
 
 def test_the_median_of_the_warmed_runs(trained, monkeypatch):
     ticks = iter([0, 50, 0, 40, 0, 3, 0, 1, 0, 2])  # two warm-up passes, then 3, 1 and 2 seconds
-    monkeypatch.setattr(latency.time, "perf_counter", lambda: next(ticks))
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(ticks))
     objective = Latency(repeats=3, warmup=2)
     assert objective.measure(trained) == 2000.0
     (row,) = objective.tables(trained)["latency"].to_dict("records")

@@ -11,7 +11,7 @@ from xnas_ray.objectives.registry import OBJECTIVES, create_objectives, list_obj
 
 def test_names_directions_and_units_are_those_of_the_classes():
     assert set(OBJECTIVE_NAMES) == set(list_objectives())
-    for objective in create_objectives(list(OBJECTIVE_NAMES)):
+    for objective in create_objectives(list(OBJECTIVE_NAMES), {"latency_table_ms": {"table": "data/phone.json"}}):
         entry = OBJECTIVE_NAMES[objective.name]
         assert (objective.name, objective.direction, objective.unit) == (entry.name, entry.direction, entry.unit)
 

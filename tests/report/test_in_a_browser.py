@@ -14,7 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from xnas_ray.service.archive import stored_card
+from xnas_ray.service.resolve import open_search
 from xnas_ray.store import StoreWriter, list_searches, load_trials
+from xnas_ray.store.replay import replay
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 FOLDER = EXPERIMENTS / "performance"
@@ -277,6 +280,32 @@ def test_supernets(page, differentiable, tmp_path, xnas):
     assert "60.5 ± 0.5" in text and LONG in text
     page.ask("document.querySelector('#supernets button.link').click()")
     page.until("document.querySelector('#trial h2').textContent === 'trial 0'")
+    quiet(page, path)
+
+
+def test_nars_rounds_and_predictions(page, designable, tmp_path, xnas):
+    """A played search by NARS, with what its controller says of it."""
+    root, path = tmp_path / "store", tmp_path / "report.html"
+    shutil.copytree(designable, root)
+    search_id = list_searches(root)["search_id"][0]
+    outcomes = replay(root, search_id).outcomes
+    controller = open_search(root, stored_card(root, search_id)).controller()
+    for outcome in outcomes:
+        controller.tell(outcome)
+    with StoreWriter.open(root) as writer:
+        for kind, table in controller.explain().items():
+            writer.append_explanation(kind, search_id, table)
+    assert xnas("report", search_id, "--root", root, "--out", path).code == 0
+    opened(page, path)
+    drawn_everywhere(page)
+    plots = "[...document.querySelectorAll('#nars .plot')]"
+    predicted = [o.trial for o in outcomes if "predicted" in o.candidate.origin]
+    assert page.ask(f"{plots}[0].data.slice(1).reduce((n, t) => n + t.x.length, 0)") == len(predicted) > 20
+    assert page.ask(f"{plots}[1].data[2].x") == [controller.stopping.epoch]
+    text = page.ask("document.getElementById('nars').innerText")
+    assert "space_filling" in text and "evolved" in text and "Rank correlation of all" in text
+    page.ask("document.querySelector('#nars button.link').click()")
+    page.until("document.querySelector('#trial h2').textContent.startsWith('trial ')")
     quiet(page, path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -168,6 +169,14 @@ def test_reused_metrics_are_those_of_training_never_costs_or_latency() -> None:
     assert one.reusable_metrics(row, proposal(schedule=3)) is None, "another learning-rate schedule"
     latency = book(objectives=[*TWO, {"name": "latency_ms", "maximize": False, "unit": "ms"}])
     assert latency.reusable_metrics(row, proposal()) is None, "latency is measured anew"
+    row["metric_latency_table_ms"] = 9.0
+    table = book(objectives=[*TWO, {"name": "latency_table_ms", "maximize": False, "unit": "ms"}])
+    assert table.reusable_metrics(row, proposal()) is None, "nor is it taken from another table"
+    looked_up = replace(proposal(), latency_table_ms=1.5)
+    assert table.reusable_metrics(row, looked_up) == {
+        **{"acc": 0.7, "flops": 100.0, "params": 10.0},
+        "latency_table_ms": 1.5,
+    }
 
 
 def test_the_row_of_a_completed_trial_has_everything_and_the_unwritten_part_of_its_curve() -> None:

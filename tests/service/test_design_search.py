@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 
 from xnas_ray.client import Client
+from xnas_ray.controllers.design import Designer
 from xnas_ray.errors import ExplanationError, SpecError, StoreError
 from xnas_ray.messages import Outcome, TrialStatus
 from xnas_ray.service.archive import stored_card
+from xnas_ray.service.design_search import design_search
 from xnas_ray.service.designs import DESIGNS, Query, designs_frame, key_of, specification
 from xnas_ray.service.host import OpenSearch
 from xnas_ray.service.resolve import open_search, resolve
@@ -37,6 +39,26 @@ def test_labels_are_read_at_the_epoch_at_which_candidates_stop(designable, answe
     for one in answer["designs"]:
         for near in one["neighbours"]:
             assert near["measured"] == pytest.approx(values[near["trial"], 4]), "of the winners too, which trained on"
+
+
+@pytest.mark.parametrize(("params", "clips"), [({}, True), ({"clip": False}, False), ({"mode": "paper"}, False)])
+def test_labels_are_clipped_as_the_search_clips_them(params, clips, designable, monkeypatch):
+    given = []
+
+    class Recorded(Designer):
+        def __init__(self, *args, clip, **named):
+            given.append(clip)
+            super().__init__(*args, clip=clip, **named)
+
+    def card(root, search_id):
+        found = stored_card(root, search_id)
+        spec = found["spec"]
+        return {**found, "spec": {**spec, "controller": {**spec["controller"], "params": {"pool": 300, **params}}}}
+
+    monkeypatch.setattr("xnas_ray.service.design_search.Designer", Recorded)
+    monkeypatch.setattr("xnas_ray.service.design_search.stored_card", card)
+    design_search(designable, SEARCH, {"members": 1, "pool": 300, "top": 1})
+    assert given == [clips]
 
 
 def test_each_budget_is_answered_and_kept(designable, answer):

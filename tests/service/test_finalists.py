@@ -260,6 +260,41 @@ def test_from_the_search_to_its_finalists_through_every_death(service, root):
     assert (more.finalists()["seeds"] == 3).all()
 
 
+@pytest.mark.slow
+def test_from_labels_to_students_and_teachers_of_other_searches(service, root):
+    """Both steps, a worker killed in the second; and the same teacher, another one and none in ordinary searches."""
+    one = service()
+    parent = one.submit("trained", budget={"trials": 4})
+    assert one.wait(parent)["counts"]["completed"] == 4
+    client = Client(root, service=RemoteHead(one.head))
+    plain = client.handle(parent).finalize(trials=range(4), seeds=2, epochs=100)
+    assert one.wait(plain.id)["counts"]["completed"] == 8
+    students = plain.distil()
+    until(lambda: len(load_trials(root, students.id)) >= 2)
+    kill_worker(root)
+    until(lambda: stored_state(root, students.id).ended, timeout_s=120)
+    trials = load_trials(root, students.id)
+    assert len(trials) == 8 and (trials["status"] == "completed").all() and trials["reused_from"].isna().all()
+    assert verify(root, students.id).mismatch is None
+    assert plain.distil().id == students.id, "asked again, nothing is trained again"
+    found = students.finalists(beside=plain)
+    sizes = load_trials(root, parent).set_index("trial")["metric_flops"]
+    assert found["trial"].tolist() == [0, 1, 2, 3] and found["teacher"].sum() == 1
+    assert sizes[found.set_index("trial")["teacher"].idxmax()] == sizes.max()
+    assert (found["distilled_seeds"] == 2).all() and found["distilled_test_accuracy"].between(0, 100).all()
+
+    def reused(teacher: str) -> int:
+        """How many of all twelve architectures an ordinary search with that teacher takes over."""
+        search = one.submit("trained", recipe={"teacher": teacher}, budget={"trials": 12}, reuse="completed")
+        assert one.wait(search)["state"] == "finished"
+        return int(load_trials(root, search)["reused_from"].notna().sum())
+
+    first, second = f"{plain.id}/0", f"{plain.id}/1"
+    assert [reused(teacher) for teacher in ("", first, second, first)] == [4, 0, 0, 12]
+    with pytest.raises(SpecError, match="no finished trial 99"):
+        client.submit({"task": str(TRAINED), "recipe": {"teacher": f"{plain.id}/99"}})
+
+
 def until(condition: Callable[[], Any], timeout_s: float = 60) -> None:
     deadline_s = time.monotonic() + timeout_s
     while time.monotonic() < deadline_s:

@@ -353,6 +353,9 @@ def test_submitting_as_curl_would(served, archive) -> None:
     assert served.head.calls[0][2]["budget"]["trials"] == 3 and served.head.calls[0][4] == "k"
 
 
+LATENCY = {"latency_table_ms": {"table": "/etc/phone.json"}}
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -364,6 +367,7 @@ def test_submitting_as_curl_would(served, archive) -> None:
         ({"spec": {"task": "digits"}, "task_hash": "../../etc"}, "task_hash"),
         ({"spec": {"task": "digits"}, "surprise": 1}, "surprise"),
         ({"spec": {"task": "digits"}, "protocol": 99}, None),
+        ({"spec": {"task": "digits", "objective_params": LATENCY}}, "objective_params.latency_table_ms.table"),
         ({"spec": 3}, "spec"),
         ([], "body"),
     ],

@@ -51,8 +51,9 @@ def test_a_teacher_is_stored_with_its_hash_and_rates_are_refused(tmp_path):
     shape, genotype = resolved(tmp_path, DIGITS, {"recipe": {"lr": LR}}).shape, (3, 1, 2, 0, 4, 3)
     folder = save_teacher(tmp_path / "t", whole.build(genotype, shape), whole, genotype, shape)
     search = resolved(tmp_path, DIGITS, {"recipe": {"lr": LR}}, recipe={"teacher": str(folder)})
-    assert search.spec.recipe["teacher"] == f"{folder}@{Source(folder).content_hash()}"
-    with pytest.raises(SpecError, match=rf"space\.params\.recipe\.teacher: .*Write '{folder}@[0-9a-f]+'"):
+    hash = Source(folder).content_hash()
+    assert search.spec.recipe["teacher"] == f"teachers/{hash}@{hash}"
+    with pytest.raises(SpecError, match=rf"space\.params\.recipe\.teacher: .*Write 'teachers/{hash}@{hash}'"):
         resolved(tmp_path, DIGITS, {"recipe": {"teacher": ["", str(folder)]}})
     written = {"recipe": {"teacher": ["", search.spec.recipe["teacher"]]}}
     assert resolved(tmp_path, DIGITS, written).space.recipes.size == 2

@@ -142,6 +142,16 @@ def test_young_things_may_belong_to_a_new_search(store, archive):
     assert f"tasks/{used}" not in later and store.task(used).exists()
 
 
+def test_latency_tables_that_no_search_uses(store, archive, monkeypatch):
+    used, unused = ("0" * 32, "1" * 32)
+    put(store.root / "latency_tables", f"{used}.json", f"{unused}.json")
+    params = {"latency_table_ms": {"table": f"/tables/phone.json@{used}"}}
+    keeping(store, archive, monkeypatch, objective_params=params)
+    assert not {name for name in found(store) if "latency" in name}
+    later = found(store, now_s=time.time() + YOUNG_S + 1)
+    assert {name for name in later if "latency" in name} == {f"latency_tables/{unused}.json"}
+
+
 def test_temporary_files_of_ended_writers(store):
     put(store.temporary / "1", "part.tmp")
     put(store.temporary / "fenced-1-0", "part.tmp")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from xnas_ray.errors import SpecError
+from xnas_ray.supernets import inverse_hessian
 from xnas_ray.supernets.derivatives import Derivatives
 from xnas_ray.supernets.influence import (
     change_by_schur,
@@ -19,7 +20,7 @@ from xnas_ray.supernets.influence import (
     influential_magnitude,
     without,
 )
-from xnas_ray.supernets.inverse_hessian import Exact, Identity, Neumann, Woodbury
+from xnas_ray.supernets.inverse_hessian import Exact, Identity, Neumann, Woodbury, largest_eigenvalue
 from xnas_ray.testing.tiny_supernet import settle
 
 EXACT = Exact()
@@ -170,6 +171,31 @@ def test_influence_leaves_out_what_is_not_asked_about(settled_toy):
     keep[1, 2] = True
     found = influence(settled_toy.derivatives, Identity(), keep=keep)
     assert torch.equal(found.isnan(), ~keep)
+
+
+def test_what_a_solver_estimates_serves_all_removals(settled_toy, monkeypatch):
+    asked = []
+
+    def estimate(*args, **settings) -> float:
+        asked.append(args)
+        return largest_eigenvalue(*args, **settings)
+
+    monkeypatch.setattr(inverse_hessian, "largest_eigenvalue", estimate)
+    found = influence(settled_toy.derivatives, Neumann(terms=200))
+    assert len(asked) == 1
+    exactly = influence(settled_toy.derivatives, EXACT)
+    error = (found - exactly).abs() / exactly.abs().max()
+    assert float(error.median()) < 1e-6
+    assert float(error.max()) < 0.05
+
+
+def test_where_the_estimate_does_not_fit_a_removal_is_estimated_anew(settled_toy, monkeypatch):
+    keep = torch.zeros(3, 4, dtype=torch.bool)
+    keep[0, 3] = keep[2, 1] = True
+    wanted = influence(settled_toy.derivatives, Neumann(terms=50), keep=keep)
+    monkeypatch.setattr(Neumann, "settled", lambda self, *_: Neumann(gamma=1e3, terms=50))  # far beyond 2/λmax
+    found = influence(settled_toy.derivatives, Neumann(terms=50), keep=keep)
+    assert torch.allclose(found[keep], wanted[keep], rtol=0.01)
 
 
 def test_influence_is_asked_by_weights(make_toy):

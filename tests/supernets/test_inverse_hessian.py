@@ -109,6 +109,15 @@ def test_a_negative_curvature_is_an_error_unless_it_is_damped(make_toy):
     assert relative(Neumann(damping=1.0, terms=60).solve(derivatives, axes[:, 0]), wanted) < 1e-3
 
 
+def test_a_settled_solver_does_what_it_did_and_estimates_nothing(problem):
+    derivatives, hessian, vector, _ = problem
+    settled = Neumann(terms=5, damping=0.1).settled(derivatives, vector)
+    assert settled.gamma == pytest.approx(1 / (float(torch.linalg.eigvalsh(hessian)[-1]) + 0.1), rel=0.01)
+    assert torch.equal(settled.solve(derivatives, vector), Neumann(terms=5, damping=0.1).solve(derivatives, vector))
+    for name in set(SOLVERS.names()) - {"neumann"}:
+        assert solver(name).settled(derivatives, vector) == solver(name)
+
+
 def test_gamma_decides_whether_neumann_sees_any_curvature(problem):
     derivatives, _, vector, solution = problem
     tiny = Neumann(gamma=1e-5, terms=3).solve(derivatives, vector)

@@ -1,7 +1,8 @@
-"""Searches that commands derive from another one: the same when asked for again, trained here where no service runs."""
+"""Searches that commands derive from another one: trained to their end, and the same when asked for again."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import typer
@@ -11,72 +12,107 @@ from xnas_ray.commands.options import FINISHED, PAUSED
 from xnas_ray.commands.run import INTERRUPTED, NOT_FINISHED, Signals
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from xnas_ray.client import Client
     from xnas_ray.search_handle import SearchHandle, Status
     from xnas_ray.spec import SearchSpec
 
 
-def train_child(handle: SearchHandle, spec: SearchSpec, key: str) -> SearchHandle:
-    """Train a child of a search to its end, by the service of the store or by one that is started here.
+class Children:
+    """Trains children of a search, one after the other.
+
+    The service of the store trains them. Where there is none, one is started on this machine when the first child needs
+    it, and ends with the block::
+
+        with Children(handle) as children:
+            child = children.train(spec, key)
 
     Args:
         handle: the search.
-        spec: of the child.
-        key: its idempotency key; a child of this key that was begun goes on, one that has ended is given back.
-
-    Raises:
-        typer.Exit: it was interrupted, or did not finish.
     """
-    from xnas_ray.client import local_client
 
-    found = _known(handle.client, key)
-    if found is not None and handle.client.store.ended(found.id):
-        return found
-    if handle.client.store.living_writer():
-        return _followed(handle, spec, key, found, own=False)
-    needs, root = spec.resources, handle.client.root
-    service = local_client(
-        root,
-        workers=needs.workers,
-        cpus=needs.cpus,
-        only=(found.id,) if found is not None else (),
-        on_start=lambda: note(f"starting a service on this machine; its store is {root}"),
-    )
-    with service as client:
-        child = _followed(client.handle(handle.id), spec, key, found, own=True)
-    return handle.client.handle(child.id)
+    def __init__(self, handle: SearchHandle) -> None:
+        """Nothing is started yet."""
+        self._handle = handle
+        self._own: Client | None = None
+        self._stack = ExitStack()
 
+    def __enter__(self) -> Children:
+        """Itself."""
+        return self
 
-def _known(client: Client, key: str) -> SearchHandle | None:
-    """The search of this idempotency key, if there was one."""
-    for row in client.searches().to_dict("records"):
-        if row["idempotency_key"] == key:
-            return client.handle(row["search_id"])
-    return None
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the service that was started here."""
+        self._stack.__exit__(kind, error, trace)
 
+    def train(self, spec: SearchSpec, key: str) -> SearchHandle:
+        """Train a child to its end; one that has ended is not trained again, one that was begun goes on.
 
-def _followed(
-    handle: SearchHandle, spec: SearchSpec, key: str, found: SearchHandle | None, *, own: bool
-) -> SearchHandle:
-    """Queue it, or go on with it, and follow it to its end; a service of our own ends with Ctrl-C."""
-    from xnas_ray.commands.view import follow
+        Args:
+            spec: of the child.
+            key: its idempotency key.
 
-    client = handle.client
-    with Signals() as signals:
-        child = client.handle(found.id) if found is not None else handle.submit_child(spec, key)
-        if found is not None and child.status()["state"] == PAUSED:
-            child.resume()
-        note(f"search {child.id} trains {spec.budget.trials} networks")
-        status = follow(child, stopping=lambda: signals.requested)
-    if status is None:
-        if own:
-            client.stop_service()
-        note("stopped; the same command goes on" if own else "the trainings go on; the same command follows them")
-        raise typer.Exit(INTERRUPTED)
-    if status["state"] != FINISHED:
-        note(_why(status))
-        raise typer.Exit(NOT_FINISHED)
-    return child
+        Raises:
+            typer.Exit: it was interrupted, or did not finish.
+        """
+        found = self._known(key)
+        if found is not None and self._handle.client.store.ended(found.id):
+            return found
+        child_id = self._followed(self._service(spec, found), spec, key, found)
+        return self._handle.client.handle(child_id)
+
+    def _known(self, key: str) -> SearchHandle | None:
+        """The search of this idempotency key, if there was one."""
+        client = self._handle.client
+        for row in client.searches().to_dict("records"):
+            if row["idempotency_key"] == key:
+                return client.handle(row["search_id"])
+        return None
+
+    def _service(self, spec: SearchSpec, found: SearchHandle | None) -> Client:
+        """A client of whoever trains: our own service once it was started, that of the store, or one that we start."""
+        from xnas_ray.client import local_client
+
+        client, needs = self._handle.client, spec.resources
+        if self._own is None and not client.store.living_writer():
+            self._own = self._stack.enter_context(
+                local_client(
+                    client.root,
+                    workers=needs.workers,
+                    cpus=needs.cpus,
+                    only=(found.id,) if found is not None else (),
+                    on_start=lambda: note(f"starting a service on this machine; its store is {client.root}"),
+                )
+            )
+        return self._own or client
+
+    def _followed(self, client: Client, spec: SearchSpec, key: str, found: SearchHandle | None) -> str:
+        """Queue it, or go on with it, and follow it to its end; a service of our own ends with Ctrl-C."""
+        from xnas_ray.commands.view import follow
+
+        with Signals() as signals:
+            if found is None:
+                child = client.handle(self._handle.id).submit_child(spec, key)
+            else:
+                child = client.handle(found.id)
+                if child.status()["state"] == PAUSED:
+                    child.resume()
+            note(f"search {child.id} trains {spec.budget.trials} networks")
+            status = follow(child, stopping=lambda: signals.requested)
+        if status is None:
+            if self._own is not None:
+                client.stop_service()
+                note("stopped; the same command goes on")
+            else:
+                note("the trainings go on; the same command follows them")
+            raise typer.Exit(INTERRUPTED)
+        if status["state"] != FINISHED:
+            note(_why(status))
+            raise typer.Exit(NOT_FINISHED)
+        return child.id
 
 
 def _why(status: Status) -> str:

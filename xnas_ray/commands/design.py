@@ -177,13 +177,14 @@ def _write(answer: Mapping[str, Any], out: Path) -> None:
 
 def _submit(handle: SearchHandle, answer: Mapping[str, Any], seeds: int, workers: int | None) -> str:
     """Give the designs to the service of the store, or train them here; the id of the search that trains them."""
-    from xnas_ray.commands.children import train_child
+    from xnas_ray.commands.children import Children
 
     spec, key = handle.designs_spec(answer, seeds=seeds, **({} if workers is None else {"workers": workers}))
     if handle.client.store.living_writer():
         child = handle.submit_child(spec, key)
         note(f"search {child.id} trains {spec.budget.trials} networks; follow it with: xnas watch {child.id}")
         return child.id
-    child = train_child(handle, spec, key)
+    with Children(handle) as children:
+        child = children.train(spec, key)
     note(f"search {child.id} has trained them; see: xnas best {child.id}")
     return child.id

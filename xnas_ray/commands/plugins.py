@@ -38,6 +38,8 @@ def validate(spec: SpecFile = None, as_json: AsJson = False, *, overrides: dict[
         bundle = bundle_task(find_task(checked.task), folder)
         search = resolve(Path(folder), checked, bundle.hash)
         resolved, size = search.spec.to_json(), search.space.size
+        named = {**search.task.problem.recipe, **checked.recipe}
+        resolved["recipe"] |= {"teacher": named.get("teacher", "")}  # not its copy, which goes with the folder
     if as_json:
         say_json({"spec": resolved, "task_hash": bundle.hash, "genotypes": size})
         return

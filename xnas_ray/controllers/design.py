@@ -10,10 +10,11 @@ import numpy as np
 
 from xnas_ray.controllers.adaptive_genetic import evolve
 from xnas_ray.controllers.design_evidence import Evidence, cross_validated
-from xnas_ray.controllers.nars_labels import percent_scale
 from xnas_ray.controllers.nars_model import DRAWN, LEAST_LABELS, LEAST_PRETRAINING, pretrained, starting_population
 from xnas_ray.controllers.nars_pool import Pool
+from xnas_ray.controllers.nars_predictions import Unit, learn
 from xnas_ray.controllers.nars_region import Region
+from xnas_ray.controllers.nars_settings import CLIP
 from xnas_ray.errors import ExplanationError, SpecError
 from xnas_ray.messages import Genotype
 from xnas_ray.randomness import Domain, rng
@@ -84,8 +85,9 @@ class Design:
     Attributes:
         budget: what it keeps to.
         genotype: canonical.
-        predicted: the objective, in its unit.
-        std: standard deviation of the predictor's members, in the same unit; 0 with one member.
+        predicted: the objective, in its unit, a value that it can have; what ranks designs may be beyond that.
+        std: standard deviation of the predictor's members, widened by what held-out labels say
+            (``HeldOut.factor``), in the same unit; 0 with one member.
         flops: of one input.
         params: trainable ones.
         trial: of its evaluation, None where there was none.
@@ -121,7 +123,8 @@ class Designer:
         seed: of every random number.
         members: networks of the predictor.
         pool: architectures that are counted to pretrain it.
-        caution: standard deviations of the members that are taken off a prediction before it is ranked.
+        caution: standard deviations, as they are stated, that are taken off a prediction before it is ranked.
+        clip: whether poor labels are equally poor (``nars_labels.clipped``), as a NARS search had it.
 
     Attributes:
         held_out: how well the predictor does on labels that it does not know.
@@ -141,6 +144,7 @@ class Designer:
         members: int = MEMBERS,
         pool: int = POOL,
         caution: float = 0.0,
+        clip: bool = CLIP,
     ) -> None:
         """Draw the pool, and fit the predictor."""
         if pool < LEAST_PRETRAINING:
@@ -153,7 +157,7 @@ class Designer:
                 field="search_id",
                 fix="Extend the search: `xnas extend`.",
             )
-        self.space, self.shape, self.seed, self.caution = space, shape, seed, caution
+        self.space, self.shape, self.seed, self.caution, self.clip = space, shape, seed, caution, clip
         self.evidence = evidence
         self.region = Region(space, shape)
         self.pool = Pool.draw(self.region, pool, rng(seed, Domain.POOL, _POOL))
@@ -162,7 +166,7 @@ class Designer:
         self.predictor = pretrained(self.pool, self.region, seed=seed, members=members)
         labels = evidence.labels
         self.held_out = cross_validated(self._fit, self.predictor, labels, rng(seed, Domain.POOL, _FOLDS))
-        self._scale = self._fit(np.arange(len(labels)))
+        self._unit = self._fit(np.arange(len(labels)))
         self._rows = self.predictor.encoding.encode(labels.genotypes)
         self._place = {space.key(genotype): i for i, genotype in enumerate(labels.genotypes)}
 
@@ -200,16 +204,13 @@ class Designer:
 
     # ---- the predictor ----------------------------------------------------------------------------------------------
 
-    def _fit(self, places: np.ndarray) -> float:
-        """Fit the predictor to some labels; what they were multiplied with to be percentages."""
-        labels = self.evidence.labels
-        scale = percent_scale(labels.values[places])
-        self.predictor.fit([labels.genotypes[place] for place in places.tolist()], labels.values[places] * scale)
-        return scale
+    def _fit(self, places: np.ndarray) -> Unit:
+        """Fit the predictor to some labels."""
+        return learn(self.predictor, self.evidence.labels.at(places), self.evidence.goal, clip=self.clip)
 
     def _scores(self, genotypes: Sequence[Genotype]) -> np.ndarray:
         means, stds = self.predictor.predict(genotypes)
-        return means - self.caution * stds
+        return means - self.caution * self.held_out.factor * stds
 
     # ---- an evolution -----------------------------------------------------------------------------------------------
 
@@ -253,8 +254,7 @@ class Designer:
     ) -> tuple[Design, ...]:
         if not genotypes:
             raise SpecError(f"every architecture that was found with at most {budget} has failed.", field="flops")
-        means, stds = (moment / self._scale for moment in self.predictor.predict(genotypes))
-        means = means if self.evidence.goal.maximize else -means
+        means, stds = self._unit.stated(*self.predictor.predict(genotypes))
         flops, params = region.costs(genotypes)
         rows = self.predictor.encoding.encode(genotypes)
         found = []
@@ -265,7 +265,7 @@ class Designer:
                     budget,
                     genotype,
                     float(means[i]),
-                    float(stds[i]),
+                    float(stds[i]) * self.held_out.factor,
                     int(flops[i]),
                     int(params[i]),
                     None if place is None else self.evidence.trials[place],

@@ -10,11 +10,15 @@ import numpy as np
 
 from xnas_ray.controllers.base import Goal
 from xnas_ray.controllers.nars_labels import Labels, reading
+from xnas_ray.controllers.nars_predictions import Unit
 from xnas_ray.messages import Outcome, TrialStatus
 from xnas_ray.spaces.base import Space
 from xnas_ray.surrogates.accuracy_predictor import AccuracyPredictor
+from xnas_ray.surrogates.calibration import interval_factor
 
 FOLDS = 5
+LEVEL = 0.6827
+"""Probability of one standard deviation of a normal distribution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,38 +73,47 @@ class HeldOut:
     Attributes:
         folds: parts of the labels, each predicted from all others.
         spearman: rank correlation of predictions and labels; NaN where one of them does not vary.
-        error: mean absolute error, in the unit of the objective.
+        error: mean absolute error, in the unit of the objective, of predictions as they are stated.
         baseline: of predicting the mean of the other labels instead.
+        factor: what the members' standard deviation is multiplied with so that ``LEVEL`` of the labels are within it.
     """
 
     folds: int
     spearman: float
     error: float
     baseline: float
+    factor: float
 
 
 def cross_validated(
-    fit: Callable[[np.ndarray], float], predictor: AccuracyPredictor, labels: Labels, rng: np.random.Generator
+    fit: Callable[[np.ndarray], Unit], predictor: AccuracyPredictor, labels: Labels, rng: np.random.Generator
 ) -> HeldOut:
     """Predict every label from those of the other folds.
 
+    Members that learn from the same labels agree too much: a fifth to a third of other labels are within their
+    standard deviation (``experiments/reproduce/nars/trust.py``). Held-out labels say how much too much
+    (``calibration.interval_factor``).
+
     Args:
-        fit: fits the predictor to the labels at some places, and tells their scale.
+        fit: fits the predictor to the labels at some places, and tells the unit of what it predicts.
         predictor: that is fitted.
         labels: n.
         rng: deals them to the folds.
     """
     count = len(labels)
     folds, order = min(FOLDS, count), rng.permutation(count)
-    predicted, mean = np.empty(count), np.empty(count)
+    ranked, stated, spread, mean = np.empty((4, count))
     for fold in range(folds):
         out = order[fold::folds]
         known = np.setdiff1d(np.arange(count), out)
-        scale = fit(known)
-        predicted[out] = predictor.predict([labels.genotypes[place] for place in out.tolist()])[0] / scale
+        unit = fit(known)
+        means, stds = predictor.predict([labels.genotypes[place] for place in out.tolist()])
+        values, spread[out] = unit.stated(means, stds)
+        ranked[out], stated[out] = means / unit.scale, values if unit.maximize else -values
         mean[out] = labels.values[known].mean()
-    error, baseline = (float(np.abs(guess - labels.values).mean()) for guess in (predicted, mean))
-    return HeldOut(folds, _spearman(predicted, labels.values), error, baseline)
+    error, baseline = (float(np.abs(guess - labels.values).mean()) for guess in (stated, mean))
+    factor = interval_factor(labels.values, stated, spread**2, LEVEL) if (spread > 0).all() else 1.0
+    return HeldOut(folds, _spearman(ranked, labels.values), error, baseline, factor)
 
 
 def _spearman(first: np.ndarray, second: np.ndarray) -> float:

@@ -67,10 +67,10 @@ class NARS(Controller):
 
     Origins say ``stage`` (``"space_filling"``, ``"random"``, ``"predicted"`` or ``"evolved"``), ``round``, ``told``
     (outcomes that the round knows), ``bin``, ``budget`` and ``predicted`` (``mean``, ``std`` and the ``epoch`` of what
-    is predicted).
+    is predicted; the mean is a value that the objective can have, ranks are by what the predictor says).
 
     ``mode="paper"`` has the paper's numbers: 48 bins, 5 rounds (4 of recipes alone), the first one random, one network,
-    and an epoch that all curves of the first round decide.
+    labels as they are, and an epoch that all curves of the first round decide.
 
     Args:
         space: what can be searched; with recipes a ``JointSpace``.
@@ -85,6 +85,7 @@ class NARS(Controller):
         rounds: of stage 2 (T), 4.
         first_round: ``"space_filling"`` or ``"random"``.
         members: networks of the predictor, 4.
+        clip: whether poor labels are made equally poor before the predictor learns them (``nars_labels.clipped``).
         caution: standard deviations of the members that are taken off a prediction before it is ranked.
         early_stopping: whether later candidates of stage 2 stop early.
         threshold: least rank correlation with the end, 0.92 in the paper.
@@ -110,6 +111,7 @@ class NARS(Controller):
         rounds: int | None = None,
         first_round: str | None = None,
         members: int | None = None,
+        clip: bool | None = None,
         caution: float = 0.0,
         early_stopping: bool = True,
         threshold: float = THRESHOLD,
@@ -126,6 +128,7 @@ class NARS(Controller):
             rounds=rounds,
             first_round=first_round,
             members=members,
+            clip=clip,
             caution=caution,
             early_stopping=early_stopping,
             threshold=threshold,
@@ -302,10 +305,9 @@ class NARS(Controller):
     def _candidate(self, plan: Round, genotype: Genotype, fidelity: int | None = None, **origin: Any) -> Candidate:
         """The next candidate, with what is predicted of it."""
         if plan.scores is not None:
-            mean, std = (float(moment[0]) / plan.scale for moment in self.predictor.predict([genotype]))
-            sign = 1.0 if self.objectives[0].maximize else -1.0
+            (mean,), (std,) = plan.unit.stated(*self.predictor.predict([genotype]))
             epoch = plan.epoch or self.horizon.fidelity
-            origin["predicted"] = {"mean": _short(sign * mean), "std": _short(std), "epoch": epoch}
+            origin["predicted"] = {"mean": _short(mean), "std": _short(std), "epoch": epoch}
         candidate = self.candidate(genotype, **origin, round=plan.number, told=plan.told)
         return dataclasses.replace(candidate, fidelity=fidelity or candidate.fidelity)
 

@@ -60,6 +60,27 @@ def percent_scale(values: np.ndarray) -> float:
     return scale
 
 
+def clipped(values: np.ndarray, spared: float = 0.0) -> np.ndarray:
+    """Labels of which the poor ones are equally poor: those below ``median - (max - median)`` have that value.
+
+    A network at the level of chance, as a learning rate that is too high leaves it, is tens of points from all others,
+    which are within a few of each other. Unclipped, a few of them set the scale in which the predictor sees the rest.
+    ``surrogates.targets.TargetScale`` clips likewise. Where half of the labels are at chance, nothing is clipped.
+
+    In a search that has found many good networks the median comes close to the best, and what is below it by more than
+    that may be all the small networks, which are no failures: without them nothing is known of small budgets. Hence
+    ``spared``.
+
+    Args:
+        values: with the sign that makes larger better, float64 [n].
+        spared: labels that are no further than that below the median stay as they are.
+    """
+    if not len(values):
+        return values
+    median = float(np.median(values))
+    return np.maximum(values, median - max(float(values.max()) - median, spared))
+
+
 @dataclass(frozen=True)
 class Labels:
     """What a predictor learns from, one a key.
@@ -75,6 +96,10 @@ class Labels:
     def __len__(self) -> int:
         """Number of labels."""
         return len(self.genotypes)
+
+    def at(self, places: np.ndarray) -> Labels:
+        """Some of them, int [m], in that order."""
+        return Labels(tuple(self.genotypes[place] for place in places.tolist()), self.values[places])
 
     @classmethod
     def read(cls, outcomes: Sequence[Outcome], space: Space, goal: Goal, epoch: int | None) -> Labels:

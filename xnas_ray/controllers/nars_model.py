@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xnas_ray.controllers.base import Goal
-from xnas_ray.controllers.nars_labels import Labels, percent_scale
+from xnas_ray.controllers.nars_labels import Labels
 from xnas_ray.controllers.nars_pool import Pool
+from xnas_ray.controllers.nars_predictions import Unit, learn
 from xnas_ray.controllers.nars_region import Region
 from xnas_ray.controllers.nars_settings import Settings
 from xnas_ray.controllers.parameters import FIELD
@@ -44,7 +45,7 @@ class Round:
         told: outcomes that it knows.
         epoch: at which their labels are read, None for the end of the training.
         labels: of the outcomes.
-        scale: what labels are multiplied with to be percentages.
+        unit: of what is predicted; it says nothing where nothing is.
         scores: of the pool, larger is better, float64 [n]; None where nothing is predicted.
     """
 
@@ -52,7 +53,7 @@ class Round:
     told: int
     epoch: int | None
     labels: Labels
-    scale: float = 1.0
+    unit: Unit = field(default_factory=Unit)
     scores: np.ndarray | None = None
 
 
@@ -110,10 +111,9 @@ class RankedPool:
         labels = Labels.read(outcomes, self.region.space, goal, epoch)
         if number == 0 or len(labels) < LEAST_LABELS or not len(self.pool):
             return Round(number, len(outcomes), epoch, labels)
-        scale = percent_scale(labels.values)
-        self.predictor.fit(labels.genotypes, labels.values * scale)
+        unit = learn(self.predictor, labels, goal, clip=self.settings.clip)
         scores = self.scores(*self.predictor.predict(self.pool.genotypes))
-        return Round(number, len(outcomes), epoch, labels, scale, scores)
+        return Round(number, len(outcomes), epoch, labels, unit, scores)
 
     def scores(self, means: np.ndarray, stds: np.ndarray) -> np.ndarray:
         """What predictions are worth: their means, less ``caution`` standard deviations."""

@@ -1,4 +1,4 @@
-"""Which genotypes constraints on FLOPs and parameters leave, asked for thousands at once."""
+"""Which genotypes constraints on FLOPs, parameters and latency leave, asked for thousands at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from xnas_ray.messages import Genotype
 from xnas_ray.spaces.base import DataShape, Space
-from xnas_ray.spaces.constrained import ConstrainedSpace
+from xnas_ray.spaces.constrained import LATENCY, ConstrainedSpace
 from xnas_ray.spec import satisfies
 
 
@@ -51,11 +51,18 @@ class Region:
         held = np.ones(len(genotypes), dtype=bool)
         if not len(genotypes):
             return held
-        known: dict[DataShape, dict[str, np.ndarray]] = {}
+        known: dict[tuple[DataShape, bool], dict[str, np.ndarray]] = {}
         extra = [] if most_flops is None else [(self.shape, ("flops", "<=", most_flops))]
         for shape, (metric, operator, limit) in [*self._limits, *extra]:
-            if shape not in known:
-                flops, params = self.space.costs(genotypes, shape)
-                known[shape] = {"flops": flops, "params": params}
-            held &= satisfies(known[shape][metric], operator, limit)  # type: ignore[arg-type]
+            place = (shape, metric == LATENCY)
+            if place not in known:
+                known[place] = self._measured(genotypes, *place)
+            held &= satisfies(known[place][metric], operator, limit)  # type: ignore[arg-type]
         return held
+
+    def _measured(self, genotypes: Sequence[Genotype], shape: DataShape, timed: bool) -> dict[str, np.ndarray]:
+        """The latency, which is looked up only where it matters, or what is counted, [n] each."""
+        if timed:
+            return {LATENCY: self.space.latencies(genotypes, shape)}
+        flops, params = self.space.costs(genotypes, shape)
+        return {"flops": flops, "params": params}

@@ -15,6 +15,8 @@ MODES = ("default", "paper")
 FIRST_ROUNDS = ("space_filling", "random")
 RECIPE_ROUNDS = 4
 """Rounds of the paper where recipes alone are searched."""
+CLIP = True
+"""Whether poor labels are equally poor where nobody says otherwise; not in mode ``"paper"``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Mode:
         first_round: how the first one is drawn.
         members: networks of the predictor.
         share: of a round whose curves decide when the others stop.
+        clip: whether poor labels are equally poor.
     """
 
     bins: int
@@ -34,11 +37,12 @@ class Mode:
     first_round: str
     members: int
     share: float
+    clip: bool
 
 
 _MODES = {
-    "default": Mode(bins=24, rounds=4, first_round="space_filling", members=4, share=0.75),
-    "paper": Mode(bins=48, rounds=5, first_round="random", members=1, share=1.0),
+    "default": Mode(bins=24, rounds=4, first_round="space_filling", members=4, share=0.75, clip=CLIP),
+    "paper": Mode(bins=48, rounds=5, first_round="random", members=1, share=1.0, clip=False),
 }
 
 
@@ -53,6 +57,7 @@ class Settings:
     recipe_rounds: int  # where there is one architecture
     first_round: str
     members: int
+    clip: bool
     caution: float
     early_stopping: bool
     threshold: float
@@ -71,6 +76,7 @@ class Settings:
         rounds: int | None,
         first_round: str | None,
         members: int | None,
+        clip: bool | None,
         caution: float,
         early_stopping: bool,
         threshold: float,
@@ -93,6 +99,7 @@ class Settings:
             recipe_rounds=min(turns, RECIPE_ROUNDS) if rounds is None else turns,
             first_round=one_of("first_round", first_round or given.first_round, FIRST_ROUNDS),
             members=whole("members", given.members if members is None else members, 1),
+            clip=flag("clip", given.clip if clip is None else clip),
             caution=_caution(caution),
             early_stopping=flag("early_stopping", early_stopping),
             threshold=_share("threshold", threshold),

@@ -10,6 +10,7 @@ from xnas_ray.spaces.base import DataShape, Space
 from xnas_ray.spaces.cost import image_input
 from xnas_ray.spaces.kinds import whole_space
 from xnas_ray.spaces.nasbench201 import EDGES, NODES, OPERATIONS, NASBench201
+from xnas_ray.spaces.nasbench201_operators import ADD, ZERO, Nb201Operator
 
 
 class Cell(nn.Module):
@@ -46,6 +47,42 @@ class Cell(nn.Module):
         return nodes[-1]
 
 
+class Tail(nn.Module):
+    """What follows the last cell: normalisation, the average over pixels, a linear layer.
+
+    Args:
+        channels: of the last map.
+        outputs: classes or regressed values.
+    """
+
+    def __init__(self, channels: int, outputs: int) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.norm = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+        self.head = nn.Linear(channels, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``n x channels x h x w`` to ``n x outputs``."""
+        result: Tensor = self.head(self.norm(x).mean(dim=(2, 3)))
+        return result
+
+
+class Doubled(nn.Module):
+    """A map and another one added: what a further term of a node takes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Twice the map."""
+        return x + x
+
+
+class Zero(nn.Module):
+    """A node without terms."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Zeros of the same shape."""
+        return zeros_like(x)
+
+
 class NASBench201Network(nn.Module):
     """Stem, stages of equal cells with residual reductions between them, normalisation, average over pixels, linear.
 
@@ -63,7 +100,7 @@ class NASBench201Network(nn.Module):
         """Make the layers."""
         super().__init__()
         inputs, _, _ = image_input(shape, NASBench201.name)
-        self.stem = nn.Sequential(nn.Conv2d(inputs, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+        self.stem = make_stem(inputs, channels)
         body: list[nn.Module] = []
         for stage in range(stages):
             if stage:
@@ -105,6 +142,24 @@ def build(space: Space, genotype: Genotype, shape: DataShape) -> nn.Module:
     """
     whole = whole_space(space, NASBench201)
     return NASBench201Network(space.check(genotype), shape, whole.cells_per_stage, whole.channels, whole.stages)
+
+
+def build_operator(operator: Nb201Operator) -> nn.Module:
+    """The module of a part that is timed alone: the same as within the network."""
+    if operator.kind == "stem":
+        return make_stem(operator.inputs, operator.outputs)
+    if operator.kind == "reduction":
+        return ResidualReduction(operator.inputs, operator.outputs)
+    if operator.kind == "tail":
+        return Tail(operator.inputs, operator.outputs)
+    if operator.kind in (ADD, ZERO):
+        return Doubled() if operator.kind == ADD else Zero()
+    return make_operation(operator.kind, operator.inputs) or Zero()
+
+
+def make_stem(inputs: int, channels: int) -> nn.Module:
+    """The first convolution, normalised."""
+    return nn.Sequential(nn.Conv2d(inputs, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
 
 
 def make_operation(name: str, channels: int) -> nn.Module | None:

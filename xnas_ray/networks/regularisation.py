@@ -8,14 +8,13 @@ have of their own.
 
 from __future__ import annotations
 
-import functools
 import importlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from xnas_ray.errors import SpecError
 from xnas_ray.spaces.registry import SPACES
@@ -87,11 +86,14 @@ def _dropouts(network: nn.Module) -> list[nn.Dropout]:
     return [module for module in network.modules() if isinstance(module, nn.Dropout)]
 
 
-def _last_linear(network: nn.Module) -> nn.Linear | None:
-    """The layer that gives a torchvision classifier's outputs; None of other networks, and where it is none."""
+def _last_linear(network: nn.Module) -> tuple[nn.Module, str] | None:
+    """Who holds the layer that gives a torchvision classifier's outputs, and its name there; None of other networks."""
     if not type(network).__module__.startswith("torchvision.models."):
         return None
-    return next((module for module in reversed(list(network.modules())) if isinstance(module, nn.Linear)), None)
+    found = [
+        (owner, name) for owner in network.modules() for name, m in owner.named_children() if isinstance(m, nn.Linear)
+    ]
+    return found[-1] if found else None
 
 
 def _takes_dropout(network: nn.Module) -> bool:
@@ -100,19 +102,21 @@ def _takes_dropout(network: nn.Module) -> bool:
 
 def _set_dropout(network: nn.Module, rate: float) -> None:
     """Of torchvision's classifiers what stands beside the last layer, not the dropout within blocks of attention."""
-    modules, last = _dropouts(network), _last_linear(network)
-    if last is not None:
+    found = _last_linear(network)
+    modules = _dropouts(network)
+    if found is not None:
+        owner, name = found
+        last = getattr(owner, name)
         near = [c for c in network.children() if isinstance(c, nn.Dropout) or any(m is last for m in c.modules())]
         modules = [module for child in near for module in _dropouts(child)]
         if not modules:
-            last.register_forward_pre_hook(functools.partial(_drop, rate=rate))
+            from xnas_ray.networks.regularisable import DroppedLinear  # here: it imports torchvision, for seconds
+
+            dropped = DroppedLinear(last)
+            setattr(owner, name, dropped)
+            modules = [dropped.dropout]
     for module in modules:
         module.p = rate
-
-
-def _drop(module: nn.Module, inputs: tuple[Tensor, ...], *, rate: float) -> Tensor:
-    """Called before a layer: what it reads is thinned out, in training alone."""
-    return nn.functional.dropout(inputs[0], rate, training=module.training)
 
 
 def _stochastic_depths(network: nn.Module) -> list[nn.Module]:

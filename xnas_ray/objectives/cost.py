@@ -33,3 +33,28 @@ class Params(Objective):
     def derive(self, metrics: Mapping[str, float], cost: Cost | None) -> float | None:
         """From the analytic cost, unless the task gives it."""
         return metrics.get(self.name, float(cost.params) if cost else None)
+
+
+@register_objective("latency_table_ms")
+class TabledLatency(Objective):
+    """Milliseconds of a forward pass by a latency table: known before training, and the same wherever it is trained.
+
+    It is what ``Space.cost`` says where a search has a table (``spaces.timed.TimedSpace``): the sum over the network's
+    operators, each measured once on the device that the table names.
+
+    Args:
+        table: the table's file, which ``xnas latency-table`` wrote: an absolute path, read and copied into the store
+            when the search is submitted, or a path in the task's folder, such as ``data/phone.json``.
+    """
+
+    name = "latency_table_ms"
+    direction = "min"
+    unit = "ms"
+
+    def __init__(self, *, table: str) -> None:
+        """Remember the file's name; whoever makes the space reads it."""
+        self.table = table
+
+    def derive(self, metrics: Mapping[str, float], cost: Cost | None) -> float | None:
+        """From the analytic cost, where it has a latency."""
+        return metrics.get(self.name, cost.latency_table_ms if cost else None)

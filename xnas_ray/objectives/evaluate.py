@@ -17,6 +17,7 @@ from xnas_ray.objectives.names import measured_name
 from xnas_ray.spaces.base import Space
 from xnas_ray.tasks.base import Data, Problem
 from xnas_ray.training.context import Stop, TrialContext
+from xnas_ray.training.distillation import located
 from xnas_ray.training.loop import train_candidate
 from xnas_ray.training.ranks import ALONE, Ranks
 from xnas_ray.training.recipe import Recipe
@@ -57,6 +58,7 @@ def evaluate_candidate(
     report_test: bool = False,
     measure_on: Literal["validation", "test"] = "validation",
     ranks: Ranks = ALONE,
+    teachers: Path | None = None,
 ) -> Measured:
     """Train a candidate and measure the objectives, or let the problem's own ``evaluate`` do it.
 
@@ -74,6 +76,7 @@ def evaluate_candidate(
         measure_on: ``"test"`` trains on train and validation and measures the test split, once, after the last epoch:
             ``val_accuracy`` is then ``test_accuracy``. For finalists, never for selection.
         ranks: the processes that train the candidate together; the first one alone measures objectives.
+        teachers: the folder below which a teacher with a relative path is.
 
     Raises:
         TrainingError: see ``train_candidate``; NanLossError also for a metric that is not finite.
@@ -90,6 +93,7 @@ def evaluate_candidate(
         raise TaskError("a problem without evaluate() needs data.", field="Problem.evaluate", fix="Add load_data.py.")
     check_objectives(objectives, data.data_shape)
     last = measure_on == "test"
+    settings = located(settings, teachers) if teachers is not None else settings
     trained = train_candidate(
         space=space,
         problem=problem,

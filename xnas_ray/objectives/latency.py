@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
-import time
 import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -14,6 +12,7 @@ import torch
 from xnas_ray.errors import ObjectiveError
 from xnas_ray.objectives.base import Objective
 from xnas_ray.objectives.registry import register_objective
+from xnas_ray.objectives.timing import device_name, time_passes
 from xnas_ray.training.trained import TrainedCandidate, autocast, place
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ class Latency(Objective):
         times = self._times_ms.get(trained) or self._time(trained)
         low, middle, high = statistics.quantiles(times, n=4) if len(times) > 1 else times * 3
         row = {
-            "device": _device_name(trained.device),
+            "device": device_name(trained.device),
             "threads": torch.get_num_threads(),
             "batch_size": self.batch_size,
             "repeats": self.repeats,
@@ -70,24 +69,5 @@ class Latency(Objective):
         split, model, device = trained.data.validation, trained.model, trained.device
         rows = torch.arange(self.batch_size, device=split.targets.device) % len(split)
         inputs = tuple(place(x.index_select(0, rows), trained.recipe, device).to(device) for x in split.inputs)
-        was_training = model.training
-        model.eval()
-        times = []
-        with torch.inference_mode(), autocast(trained.recipe, device):
-            for _ in range(self.warmup + self.repeats):
-                _wait(device)
-                started = time.perf_counter()
-                model(*inputs)
-                _wait(device)
-                times.append(1e3 * (time.perf_counter() - started))
-        model.train(was_training)
-        return times[self.warmup :]
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu {platform.machine()}"
+        with autocast(trained.recipe, device):
+            return time_passes(model, inputs, device, repeats=self.repeats, warmup=self.warmup)

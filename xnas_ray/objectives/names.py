@@ -46,6 +46,7 @@ OBJECTIVE_NAMES: dict[str, ObjectiveName] = {
         ObjectiveName("flops", "min", "MACs"),
         ObjectiveName("params", "min", "parameters"),
         ObjectiveName("latency_ms", "min", "ms"),
+        ObjectiveName("latency_table_ms", "min", "ms"),
         ObjectiveName("introspectability", "max", ""),
         ObjectiveName("introspectability_weighted", "max", ""),
         ObjectiveName("introspectability_weighted_mean", "max", ""),

@@ -19,6 +19,7 @@ from xnas_ray.report.heat_maps import LAYERS, PAIRS, layer_map, pair_map
 from xnas_ray.report.lineage import lineage
 from xnas_ray.report.material import Material, chosen
 from xnas_ray.report.motif_panels import MOTIFS, search_motifs
+from xnas_ray.report.nars import NarsInfo, nars_info
 from xnas_ray.report.progress import (
     Box,
     Steps,
@@ -104,7 +105,8 @@ def _search(one: Searched, box: Box | None, colour: str) -> dict[str, Any]:
     drawn = drawings.of_genotypes(genotypes, one.graphs) if one.graphs is not None else None
     motifs = _motifs(one, everything, drawings)
     spent = spending(material)
-    supernets = supernet_info(material)
+    supernets, rounds = supernet_info(material), nars_info(material)
+    kinds = {LAYERS, PAIRS, MOTIFS}.union(*(found.kinds for found in (supernets, rounds) if found is not None))
     return {
         **_facts(material),
         "colour": colour,
@@ -135,7 +137,8 @@ def _search(one: Searched, box: Box | None, colour: str) -> dict[str, Any]:
         **_maps(material, everything),
         "curves": _curves(material, everything),
         "supernets": None if supernets is None else _supernets(supernets),
-        "tables": _tables(material, everything, {LAYERS, PAIRS, MOTIFS} | (supernets.kinds if supernets else set())),
+        "nars": None if rounds is None else _nars(rounds),
+        "tables": _tables(material, everything, kinds),
     }
 
 
@@ -259,6 +262,11 @@ def _curves(material: Material, trials: Sequence[int]) -> dict[str, Any]:
 def _supernets(found: SupernetInfo) -> dict[str, Any]:
     """What the page draws of a differentiable search."""
     return {part: plain(getattr(found, part)) for part in ("lines", "probabilities", "strengths", "derived", "methods")}
+
+
+def _nars(found: NarsInfo) -> dict[str, Any]:
+    """What the page draws of a search by NARS."""
+    return {part: plain(getattr(found, part)) for part in ("rounds", "predictions", "stopping")}
 
 
 def _tables(material: Material, trials: Sequence[int], drawn: Set[str]) -> list[dict[str, Any]]:

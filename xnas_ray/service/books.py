@@ -32,7 +32,7 @@ from xnas_ray.store.replay import SearchReplay
 from xnas_ray.store.rows import CurveRow, Position, TrialRow, curve_rows, trial_row
 from xnas_ray.store.schema import METRIC_PREFIX
 
-NEVER_REUSED = frozenset({"flops", "params", "latency_ms"})
+NEVER_REUSED = frozenset({"flops", "params", "latency_ms", "latency_table_ms"})
 """Measured or computed for each candidate itself, never copied from another trial."""
 
 
@@ -129,7 +129,7 @@ class Book:
             return None
         columns = {k.removeprefix(METRIC_PREFIX): v for k, v in row.items() if k.startswith(METRIC_PREFIX)}
         known = {k: v for k, v in columns.items() if k not in NEVER_REUSED and v is not None}
-        known |= {"flops": float(proposal.flops), "params": float(proposal.params)}
+        known |= proposal.costs
         return known if all(o["name"] in known for o in self.objectives) else None
 
     def restore(self, history: SearchReplay, records: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -223,14 +223,13 @@ class Book:
 
     def _outcome(self, command: WriteTerminal, live: LiveTrial, result: TrialResult | None) -> Outcome:
         candidate: Candidate = live.proposal.candidate
-        fixed = {"flops": float(live.proposal.flops), "params": float(live.proposal.params)}
         if command.status == TrialStatus.COMPLETED:
             if command.reused:
                 assert live.reused is not None
                 metrics = self.reusable_metrics(live.reused, live.proposal) or {}
                 return Outcome(command.trial, candidate, command.status, metrics)
             assert result is not None
-            metrics = {**fixed, **result.metrics}
+            metrics = {**live.proposal.costs, **result.metrics}
             curve = tuple(_finite(record) for record in result.curve)
             return Outcome(command.trial, candidate, command.status, metrics, curve, result.duration_s)
         failure = result.failure if result is not None and result.failure is not None else None

@@ -11,6 +11,7 @@ from typing import Any
 from xnas_ray.controllers.design import Design, Designer
 from xnas_ray.controllers.design_evidence import Evidence
 from xnas_ray.controllers.nars import NARS
+from xnas_ray.controllers.nars_settings import CLIP
 from xnas_ray.errors import StoreError
 from xnas_ray.messages import Genotype
 from xnas_ray.service.archive import stored_card
@@ -39,11 +40,11 @@ def design_search(root: Path, search_id: str, query: Mapping[str, Any]) -> dict[
 
     Returns:
         JSON: ``search_id``, ``objective`` (name, maximize, unit), ``epoch`` (at which labels were read, None for the
-        end of their training), ``labels`` (their number), ``members``, ``held_out`` (folds, spearman, error, baseline;
-        see ``design_evidence.HeldOut``), ``warnings`` (sentences), and ``designs``, budget by budget and the best
-        first: ``budget`` (flops, params), ``rank`` (from 1), ``architecture``, ``recipe`` (what the genotype decides),
-        ``genotype``, ``predicted``, ``std``, ``flops``, ``params``, ``trial``, ``measured`` (None where it was not
-        evaluated) and ``neighbours`` (trial, architecture, distance, measured). What is no number is None.
+        end of their training), ``labels`` (their number), ``members``, ``held_out`` (folds, spearman, error, baseline,
+        factor; see ``design_evidence.HeldOut``), ``warnings`` (sentences), and ``designs``, budget by budget and the
+        best first: ``budget`` (flops, params), ``rank`` (from 1), ``architecture``, ``recipe`` (what the genotype
+        decides), ``genotype``, ``predicted``, ``std``, ``flops``, ``params``, ``trial``, ``measured`` (None where it
+        was not evaluated) and ``neighbours`` (trial, architecture, distance, measured). What is no number is None.
 
     Raises:
         SearchNotFoundError: no such search.
@@ -61,7 +62,7 @@ def design_search(root: Path, search_id: str, query: Mapping[str, Any]) -> dict[
             fix=f"Ask the search that they come from: {card['spec']['parent']}.",
         )
     search = open_search(root, card)
-    evidence = _evidence(root, search_id, search)
+    evidence, clip = _evidence(root, search_id, search)
     designer = Designer(
         search.space,
         search.shape,
@@ -70,6 +71,7 @@ def design_search(root: Path, search_id: str, query: Mapping[str, Any]) -> dict[
         members=asked.members,
         pool=asked.pool,
         caution=asked.caution,
+        clip=clip,
     )
     designs = [designer.design(budget, asked.top, asked.neighbours) for budget in asked.budgets]
     return {
@@ -84,15 +86,15 @@ def design_search(root: Path, search_id: str, query: Mapping[str, Any]) -> dict[
     }
 
 
-def _evidence(root: Path, search_id: str, search: Search) -> Evidence:
-    """What the search's outcomes say, read as its controller reads them."""
+def _evidence(root: Path, search_id: str, search: Search) -> tuple[Evidence, bool]:
+    """What the search's outcomes say, read as its controller reads them, and whether it clips labels."""
     outcomes = replay(root, search_id).outcomes
-    controller, epoch = search.controller(), None
+    controller, epoch, clip = search.controller(), None, CLIP
     if isinstance(controller, NARS):
         for outcome in outcomes:
             controller.tell(outcome)
-        epoch = controller.stopping.epoch
-    return Evidence.read(outcomes, search.space, search.goals[0], epoch)
+        epoch, clip = controller.stopping.epoch, controller.settings.clip
+    return Evidence.read(outcomes, search.space, search.goals[0], epoch), clip
 
 
 def _warnings(designer: Designer, designs: Sequence[Sequence[Design]]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,7 @@ def specification(
     seeds: int = 3,
     epochs: int | None = None,
     resources: Mapping[str, Any] | None = None,
+    untaught: bool = False,
 ) -> SearchSpec:
     """The search that trains the finalists of another one, on train and validation, and measures them on test.
 
@@ -97,12 +99,14 @@ def specification(
         seeds: trainings of each.
         epochs: of each training; by default the schedule of the search or the task's own epochs, whichever is longer.
         resources: what differs from the search's own resources, such as ``{"gpus": 4}``.
+        untaught: train on labels alone, even if the search's candidates had a teacher.
 
     Raises:
         StoreError: the search is one of finalists itself.
         SpecError: a value is out of range.
     """
     parent = card["spec"]
+    recipe = {**parent["recipe"], "teacher": ""} if untaught and "teacher" in parent["recipe"] else parent["recipe"]
     if parent.get("measure_on") == "test":
         raise StoreError(
             f"search {search_id} has trained the finalists of {parent['parent']} already.",
@@ -114,6 +118,7 @@ def specification(
         "name": f"finalists of {search_id}",
         "controller": {"name": FINALISTS, "params": {"candidates": candidates, "seeds": seeds}},
         "constraints": [text for text in parent["constraints"] if parse_constraint(text)[0] in ANALYTIC],
+        "recipe": recipe,
         "fidelity": epochs,
         "schedule_epochs": epochs or parent["schedule_epochs"],
         "budget": {"trials": max(1, len(candidates) * seeds)},
@@ -140,6 +145,12 @@ def child_key(kind: str, spec: SearchSpec) -> str:
     return f"{kind}-{hashlib.blake2b(canonical_json(what).encode(), digest_size=12).hexdigest()}"
 
 
+def finalist_of(origin: str) -> int | None:
+    """Which finalist a trial trained: its number in the search that it comes from, out of the JSON of its origin."""
+    found = json.loads(origin).get("finalist")
+    return None if found is None else int(found)
+
+
 def finalists_frame(
     card: Mapping[str, Any], trials: pd.DataFrame, searched: pd.DataFrame, objectives: Sequence[Mapping[str, Any]]
 ) -> pd.DataFrame:
@@ -157,11 +168,9 @@ def finalists_frame(
         of the trainings ``<metric>`` (mean over the seeds) and ``<metric>_std`` (of a sample; missing with fewer than
         two seeds).
     """
-    import json
-
     import pandas as pd
 
-    of = [json.loads(text).get("finalist") for text in trials["origin"]]
+    of = [finalist_of(text) for text in trials["origin"]]
     before = searched.set_index("trial")
     metrics = [name for name in trials.columns if name.startswith(METRIC_PREFIX)]
     rows = []

@@ -22,6 +22,7 @@ from xnas_ray import messages as m
 from xnas_ray.errors import ProtocolError, SearchNotFoundError, ServiceError, StoreFullError
 from xnas_ray.messages import PROTOCOL_VERSION, SearchState
 from xnas_ray.scheduler import Scheduler
+from xnas_ray.service.abandoned import free_abandoned
 from xnas_ray.service.archive import stored_card, stored_state, stored_status, trial_records
 from xnas_ray.service.books import Book
 from xnas_ray.service.bring_up import ENDPOINT
@@ -228,6 +229,8 @@ class Head:
         while True:
             await asyncio.sleep(self.settings.nodes_every_s)
             await asyncio.wait_for(self.nodes.look(), LOOK_TIMEOUT_S)  # Ray's answers have no limit of their own
+            freeing = asyncio.get_running_loop().run_in_executor(None, free_abandoned)
+            await asyncio.wait_for(freeing, LOOK_TIMEOUT_S)
             if not self._announced:
                 self._announce()
 

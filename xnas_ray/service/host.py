@@ -73,6 +73,7 @@ class OpenSearch:
             ),
             flops=cost.flops,
             params=cost.params,
+            latency_table_ms=cost.latency_table_ms,
             told_through=self.told_through,
             ask_s=time.process_time() - started,
         )

@@ -43,6 +43,7 @@ from xnas_ray.service.http_forms import (
     TrialNumber,
     WaitSeconds,
 )
+from xnas_ray.service.latency_tables import refuse_paths
 from xnas_ray.service.live_pages import tagged_response
 from xnas_ray.service.live_reports import LiveReports, files_tag
 from xnas_ray.service.log_lines import line_time
@@ -149,6 +150,7 @@ class Api:
     def _submit(self, given: Submission) -> str:
         _check_protocol(given.protocol)
         spec = SearchSpec.from_mapping(given.spec)
+        refuse_paths(self.store.root, spec)
         task_hash = given.task_hash
         if task_hash is None:
             task_hash = self.store.take_task(find_task(_name_of(spec.task)))

@@ -13,8 +13,10 @@ from typing import Any
 
 from xnas_ray.messages import SearchState
 from xnas_ray.service.archive import best_trials, living_writer, trial_records
+from xnas_ray.service.latency_tables import kept_hash
 from xnas_ray.service.log_files import LOGS
 from xnas_ray.service.reports import WEIGHTS_FILE
+from xnas_ray.service.teachers import UNFINISHED, teachers_in
 from xnas_ray.store.activations import ACTIVATIONS_FILE
 from xnas_ray.store.compaction import KEEP_S
 from xnas_ray.store.fence import current_writer
@@ -53,8 +55,9 @@ def find_leftovers(root: Path | str, now_s: float | None = None, *, logs_bytes: 
     """Everything in a store that can go.
 
     Artifacts of ended searches that their ``keep_weights`` and ``keep_activations`` do not want, their log lines where
-    there are many, temporary files of writers that ended, task bundles that no search or Slurm job uses, and parts that
-    compaction replaced at least ten minutes ago. Unfinished searches keep everything.
+    there are many, temporary files of writers that ended, task bundles that no search or Slurm job uses, latency tables
+    and teachers of no search, and parts that compaction replaced at least ten minutes ago. Unfinished searches keep
+    everything.
 
     Args:
         root: folder of the store.
@@ -75,6 +78,8 @@ def find_leftovers(root: Path | str, now_s: float | None = None, *, logs_bytes: 
     found += _logs(layout, searches, now, logs_bytes)
     used = {_task_hash(rows) for rows in searches.values()} | _awaited(layout)
     found += _bundles(layout, used, now)
+    found += _latency_tables(layout, {_table_hash(rows) for rows in searches.values()}, now)
+    found += _teachers(layout, searches, now)
     found += _temporary(layout)
     found += _replaced_parts(layout, now)
     return found
@@ -192,6 +197,11 @@ def _task_hash(rows: list[dict[str, Any]]) -> str:
     return json.loads(text).get("task_hash", "") if text else ""
 
 
+def _table_hash(rows: list[dict[str, Any]]) -> str:
+    text = last_of(rows, "spec")
+    return kept_hash(json.loads(text)["spec"]) if text else ""
+
+
 def _awaited(layout: Layout) -> set[str]:
     """Task bundles of Slurm jobs: one that still waits submits its search when it starts."""
     found: set[str] = set()
@@ -206,6 +216,21 @@ def _bundles(layout: Layout, used: set[str], now_s: float) -> Iterator[Leftover]
         if folder.name in used or not _is_old(folder, now_s):
             continue
         reason = "unfinished copy of a task" if folder.name.startswith(".") else "no search uses this task"
+        yield Leftover(folder, _size(folder), reason)
+
+
+def _latency_tables(layout: Layout, used: set[str], now_s: float) -> Iterator[Leftover]:
+    for path in sorted((layout.root / "latency_tables").glob("*")):
+        if path.stem not in used and _is_old(path, now_s):
+            yield Leftover(path, _size(path), "no search uses this latency table")
+
+
+def _teachers(layout: Layout, searches: dict[str, list[dict[str, Any]]], now_s: float) -> Iterator[Leftover]:
+    used = {one for rows in searches.values() for one in teachers_in(last_of(rows, "spec") or "")}
+    for folder in sorted(layout.teachers.glob("*")):
+        if folder.name in used or not _is_old(folder, now_s):
+            continue
+        reason = "unfinished copy of a teacher" if folder.name.startswith(UNFINISHED) else "no search has this teacher"
         yield Leftover(folder, _size(folder), reason)
 
 

@@ -23,6 +23,7 @@ class Proposal:
         params: trainable parameters.
         told_through: (epoch, seq) of the last outcome that the controller had been told.
         ask_s: seconds of CPU time that the proposal took.
+        latency_table_ms: of a forward pass by the search's latency table; None where it has none.
     """
 
     candidate: Candidate
@@ -34,11 +35,19 @@ class Proposal:
     params: int
     told_through: Position
     ask_s: float
+    latency_table_ms: float | None = None
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """What is known without training, as metrics."""
+        latency = {} if self.latency_table_ms is None else {"latency_table_ms": self.latency_table_ms}
+        return {"flops": float(self.flops), "params": float(self.params), **latency}
 
     def note(self) -> str:
         """JSON text of all but the candidate and what it had been told: kept in the asked row, for a restart."""
         names = ("key", "architecture", "recipe", "train_seed", "flops", "params")
-        return json.dumps({name: getattr(self, name) for name in names})
+        latency = {} if self.latency_table_ms is None else {"latency_table_ms": self.latency_table_ms}
+        return json.dumps({**{name: getattr(self, name) for name in names}, **latency})
 
     @classmethod
     def from_note(cls, candidate: Candidate, told_through: Position, note: str) -> Proposal:

@@ -18,10 +18,12 @@ from xnas_ray.objectives.base import Objective, check_objectives
 from xnas_ray.objectives.names import measured_name
 from xnas_ray.objectives.registry import OBJECTIVES
 from xnas_ray.registry import build
-from xnas_ray.service import sources
+from xnas_ray.service import latency_tables, sources
+from xnas_ray.service.teachers import take_teacher
 from xnas_ray.spaces.base import DataShape, Space
-from xnas_ray.spaces.constrained import ANALYTIC, ConstrainedSpace
+from xnas_ray.spaces.constrained import ANALYTIC, LATENCY, ConstrainedSpace
 from xnas_ray.spaces.joint import JointSpace
+from xnas_ray.spaces.timed import TimedSpace
 from xnas_ray.spec import SearchSpec, parse_constraint
 from xnas_ray.store.layout import Layout
 from xnas_ray.supernets.registry import check_settings
@@ -62,10 +64,12 @@ class Search:
     def trained_on(self) -> dict[str, Any]:
         """What else enters the seed of a training: its data; for finalists that it has all splits, and its GPUs.
 
-        Parameters of objectives do too: trials of another meaning of a metric must not be reused.
+        Parameters of objectives do too: trials of another meaning of a metric must not be reused. A latency table is
+        none of them: what it says is looked up for every candidate anew.
         """
         spec = self.spec
-        found = {**spec.data, **({"objective_params": spec.objective_params} if spec.objective_params else {})}
+        params = {name: given for name, given in spec.objective_params.items() if name != LATENCY}
+        found = {**spec.data, **({"objective_params": params} if params else {})}
         if spec.measure_on == "test":
             found |= {"measure_on": "test", "gpus": max(1, int(spec.resources.gpus))}
         return found
@@ -146,6 +150,7 @@ def open_search(root: Path, card: Mapping[str, Any]) -> Search:
     task = import_bundle(Layout(root).task(card["task_hash"]), card["task_hash"])
     shape = card["shape"]
     search = _assemble(
+        root,
         SearchSpec.from_mapping(card["spec"]),
         task,
         DataShape(tuple(tuple(s) for s in shape["inputs"]), shape["outputs"], shape["kind"]),
@@ -185,13 +190,14 @@ def resolve(root: Path, spec: SearchSpec, task_hash: str) -> Search:
         "seed": secrets.randbits(32) if spec.seed is None else spec.seed,
         "recipe": Recipe.from_mapping(problem.recipe, spec.recipe).as_mapping(),
     }
-    search = _assemble(spec.model_copy(update=update), task, shape)
+    search = _assemble(root, latency_tables.pinned(root, spec.model_copy(update=update), task.folder), task, shape)
+    _check_table(search)
     if data is not None:
         for objective in search.objectives:
             objective.check_data(problem, data)
     if problem.evaluate is None:
-        search = _submitted(search)
-    _check_genes(search)
+        search = _submitted(root, search)
+    _check_genes(root, search)
     search = _with_sources(root, search)
     controller = search.controller()  # wrong parameters are refused here, not in a running service
     if isinstance(controller, SupernetController):
@@ -214,8 +220,24 @@ def _check_supernet(search: Search, controller: SupernetController) -> None:
     check_settings(controller.search, controller.settings, search.space.unwrapped, search.shape)
 
 
-def _assemble(spec: SearchSpec, task: LoadedTask, shape: DataShape) -> Search:
+def _check_table(search: Search) -> None:
+    """A latency table has every operator that the search may meet.
+
+    Raises:
+        TableError: it has not; says what is missing.
+    """
+    space = search.space
+    while isinstance(space, ConstrainedSpace):
+        space = space.space
+    if isinstance(space, TimedSpace):
+        space.check_table(search.shape)
+
+
+def _assemble(root: Path, spec: SearchSpec, task: LoadedTask, shape: DataShape) -> Search:
     space = task.space(spec.space.name, spec.space.params) if spec.space else task.space()
+    table = latency_tables.table_of(root, spec, task.folder)
+    if table is not None:
+        space = TimedSpace(space, table)
     analytic = [c for c in spec.constraints if parse_constraint(c)[0] in ANALYTIC]
     if analytic:
         space = ConstrainedSpace(space, analytic, shape)
@@ -238,7 +260,8 @@ def _objectives(spec: SearchSpec, task: LoadedTask) -> tuple[Objective, ...]:
         UnknownNameError: no such objective, or it does not take a parameter; parameters of one that is not measured.
     """
     for name in spec.objective_params:
-        if name not in spec.objectives:
+        # A constraint on the latency of a table needs the table; it is no objective for that.
+        if name not in spec.objectives and not (name == LATENCY and latency_tables.looked_up(spec)):
             raise UnknownNameError(
                 "is not measured.", field=f"objective_params.{name}", got=name, valid=spec.objectives
             )
@@ -275,27 +298,36 @@ def _with_sources(root: Path, search: Search) -> Search:
     return replace(search, spec=spec, sources=tuple(found))
 
 
-def _submitted(search: Search) -> Search:
+def _submitted(root: Path, search: Search) -> Search:
     """What the recipe needs is there; from now on its teacher is this one, whatever will lie in its place.
 
     Raises:
-        SpecError: see ``submitted``.
+        SpecError: see ``submitted`` and ``take_teacher``.
+        StoreError: the teacher cannot be copied.
     """
-    recipe = submitted(Recipe.from_mapping(search.spec.recipe), search.space, search.shape)
+    recipe = take_teacher(root, Recipe.from_mapping(search.spec.recipe), search.shape)
+    submitted(replace(recipe, teacher=""), search.space, search.shape)
     return replace(search, spec=search.spec.model_copy(update={"recipe": recipe.as_mapping()}))
 
 
-def _check_teacher(settings: Recipe, stored: Recipe) -> None:
-    """A level is stored as it is written, so a teacher's has its hash already.
+def _check_level(root: Path, settings: Recipe, search: Search) -> None:
+    """The networks can take it, and its teacher is there; being stored as it is written, it names the store's copy.
 
     Raises:
-        SpecError: it does not; says which.
+        SpecError: one of this is not so.
+        StoreError: the teacher cannot be copied.
     """
+    submitted(replace(settings, teacher=""), search.space, search.shape)
+    if settings.teacher == search.spec.recipe["teacher"]:  # is checked once
+        return
+    stored = take_teacher(root, settings, search.shape)
     if settings.teacher != stored.teacher:
-        raise SpecError("names a teacher without its hash.", field="recipe.teacher", fix=f"Write {stored.teacher!r}.")
+        raise SpecError(
+            "names a teacher otherwise than the store does.", field="recipe.teacher", fix=f"Write {stored.teacher!r}."
+        )
 
 
-def _check_genes(search: Search) -> None:
+def _check_genes(root: Path, search: Search) -> None:
     """Every level of every gene of a joint space must be a setting that the search's recipe can take.
 
     Raises:
@@ -308,7 +340,7 @@ def _check_genes(search: Search) -> None:
                 try:
                     settings = Recipe.from_mapping(search.spec.recipe, {gene.name: option})
                     if search.task.problem.evaluate is None and gene.name in CHECKED:
-                        _check_teacher(settings, submitted(settings, search.space, search.shape))
+                        _check_level(root, settings, search)
                 except SpecError as error:
                     raise SpecError(
                         error.message,

@@ -69,6 +69,7 @@ class TaskRunner:
             device=self._device,
             report_test=search.spec.report_test,
             measure_on=search.spec.measure_on,
+            teachers=self._root,
         )
         weights = self._keep_weights(assignment, search, measured, context.folder)
         activations = self._keep_activations(assignment, search, measured, context.folder)

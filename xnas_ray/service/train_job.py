@@ -109,6 +109,7 @@ def train_finalist(config: dict[str, Any]) -> None:
         device=ranks.device,
         measure_on=search.spec.measure_on,
         ranks=ranks,
+        teachers=Path(config["root"]),
     )
     if not ranks.first:
         return

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from xnas_ray.errors import GenotypeError
+from xnas_ray.errors import GenotypeError, SpecError
 from xnas_ray.messages import Cost, Genotype
 from xnas_ray.randomness import as_genotype, canonical_json
+from xnas_ray.spaces.operators import Operator, Value, added_up
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 MAX_ENUMERATION = 1_000_000
 MAX_TRIES = 10_000
+MAX_COVERING = 20_000
+"""Genotypes of a space that is listed to know its operators, where it does not say which ones have them all."""
 
 Shape = tuple[int, ...]
 """Shape of one input of one sample: (channels, height, width) for images, (features,) for vectors."""
@@ -121,6 +124,43 @@ class Space(ABC):
         found = [self.cost(genotype, shape) for genotype in genotypes]
         flops, params = [cost.flops for cost in found], [cost.params for cost in found]
         return np.array(flops, dtype=np.int64), np.array(params, dtype=np.int64)
+
+    # ---- what a latency table needs --------------------------------------------------------------------------------
+
+    def operators(self, genotype: Genotype, shape: DataShape) -> tuple[Operator, ...]:
+        """The parts of the network that can be timed one by one, in the order of its forward pass.
+
+        A space that overrides it can have its latency looked up in a table.
+
+        Raises:
+            SpecError: the space has none.
+        """
+        raise SpecError(
+            f"networks of space {self.unwrapped.name!r} are not taken apart into operators, so no latency can be "
+            "looked up for them.",
+            field="space.name",
+            fix="Use a space of inverted residuals or nasbench201, or measure latency_ms of each trained network.",
+        )
+
+    def add_up(self, genotypes: Sequence[Genotype], shape: DataShape, value: Value) -> np.ndarray:
+        """The sum of a value over the operators of many genotypes, float64 ``[n]``: by default one after the other."""
+        return np.array([added_up(self.operators(genotype, shape), value) for genotype in genotypes], dtype=np.float64)
+
+    def covering(self) -> Iterator[Genotype] | None:
+        """Genotypes that between them have every operator of the space; None where these are too many or not known."""
+        return self.genotypes() if self.size <= MAX_COVERING else None
+
+    def latencies(self, genotypes: Sequence[Genotype], shape: DataShape) -> np.ndarray:
+        """Milliseconds by a latency table, float64 ``[n]``; ``timed.TimedSpace`` has one.
+
+        Raises:
+            SpecError: there is no table.
+        """
+        raise SpecError(
+            "a latency can be looked up only in a table.",
+            field="objective_params.latency_table_ms.table",
+            fix="Measure one with `xnas latency-table` and name its file there.",
+        )
 
     # ---- given once, for every space ---------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ one network after the other that takes longer than their predictor.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,7 @@ class Layer:
         expansion: float64, see ``inverted_residuals.Block``.
         kernel: 0 for a skip; padding is half of it.
         squeeze: float64, 0 for none.
+        activation: index into ``inverted_residuals.ACTIVATIONS``.
         present: bool; networks without it pass it by.
     """
 
@@ -35,6 +36,7 @@ class Layer:
     expansion: np.ndarray
     kernel: np.ndarray
     squeeze: np.ndarray
+    activation: np.ndarray
     present: np.ndarray
 
 
@@ -70,19 +72,39 @@ def count_batch(batch: Batch, *, inputs: int, outputs: int, size: Size) -> tuple
         SpecError: a network's resolution is above the images' height.
     """
     stem, channels = batch.stem, batch.stem_width.astype(np.int64)
-    sides = _strided(_seen(batch.resolution, size), stem.kernel, stem.stride)
+    first = _strided(seen_batch(batch.resolution, size), stem.kernel, stem.stride)
     weights = inputs * channels * stem.kernel**2
-    flops, params = weights * sides[0] * sides[1], weights + 2 * channels
+    flops, params = weights * first[0] * first[1], weights + 2 * channels
+    for layer, read, sides in place_batch(batch, size):
+        if layer is None:
+            more_flops, more_params = _head(batch.head, read, sides)
+        else:
+            found = _block(layer, read, sides, _strided(sides, 1, layer.stride))
+            more_flops, more_params = (np.where(layer.present, more, 0) for more in found)
+        flops += more_flops
+        params += more_params
+    classifier = batch.head.width * outputs
+    return flops + classifier, params + classifier + outputs
+
+
+def place_batch(batch: Batch, size: Size) -> Iterator[tuple[Layer | None, np.ndarray, Sides]]:
+    """The layers with the channels and maps that they read, int64 ``[n]``; at last None, with those of the head.
+
+    Args:
+        batch: the networks; their layers are used up.
+        size: of the images, before networks subsample them to their resolution.
+
+    Raises:
+        SpecError: a network's resolution is above the images' height.
+    """
+    channels = batch.stem_width.astype(np.int64)
+    sides = _strided(seen_batch(batch.resolution, size), batch.stem.kernel, batch.stem.stride)
     for layer in batch.layers:
+        yield layer, channels, sides
         result = _strided(sides, 1, layer.stride)
-        more_flops, more_params = _block(layer, channels, sides, result)
-        flops += np.where(layer.present, more_flops, 0)
-        params += np.where(layer.present, more_params, 0)
         channels = np.where(layer.present, layer.width, channels)
         sides = tuple(np.where(layer.present, new, old) for new, old in zip(result, sides, strict=True))  # type: ignore[assignment]
-    more_flops, more_params = _head(batch.head, channels, sides)
-    classifier = batch.head.width * outputs
-    return flops + more_flops + classifier, params + more_params + classifier + outputs
+    yield None, channels, sides
 
 
 def divisible_batch(channels: np.ndarray) -> np.ndarray:
@@ -123,7 +145,7 @@ def _head(head: Head, channels: np.ndarray, sides: Sides) -> tuple[np.ndarray, n
     return expand * pixels + after, expand + np.where(expand > 0, 2 * middle, 0) + after
 
 
-def _seen(resolution: np.ndarray, size: Size) -> Sides:
+def seen_batch(resolution: np.ndarray, size: Size) -> Sides:
     """Heights and widths at which each network looks at images of a size."""
     options, places = np.unique(resolution, return_inverse=True)
     seen = np.array([subsampled(size, int(option)) for option in options], dtype=np.int64).reshape(-1, 2)

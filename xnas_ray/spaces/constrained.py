@@ -10,21 +10,24 @@ from xnas_ray.spaces.base import DataShape, Space
 from xnas_ray.spaces.wrapped import WrappedSpace
 from xnas_ray.spec import parse_constraint, satisfies
 
-ANALYTIC = ("flops", "params")
+LATENCY = "latency_table_ms"
+ANALYTIC = ("flops", "params", LATENCY)
+"""What is known of a network without training it: attributes of ``Cost``."""
 
 
 class ConstrainedSpace(WrappedSpace):
-    """Every architecture of ``space`` whose canonical form satisfies constraints on ``flops`` and ``params``.
+    """Every architecture of ``space`` whose canonical form satisfies constraints on its cost.
 
     Controllers search it as any other space, so that nothing infeasible is ever trained.
 
     Args:
         space: the space to narrow.
-        constraints: such as ``"flops <= 50e6"``; only ``flops`` and ``params`` can be known without training.
+        constraints: such as ``"flops <= 50e6"``, on what is ``ANALYTIC``; on ``latency_table_ms`` only in a
+            ``TimedSpace``, which has a table.
         shape: inputs and outputs of the networks.
 
     Raises:
-        SpecError: a constraint on something else.
+        SpecError: a constraint on something else, or on a latency without a table.
     """
 
     name = "constrained"
@@ -37,6 +40,8 @@ class ConstrainedSpace(WrappedSpace):
         for metric, _, _ in self.limits:
             if metric not in ANALYTIC:
                 raise SpecError(f"{metric!r} is not known before training.", field="constraints", valid=ANALYTIC)
+            if metric == LATENCY:
+                space.latencies([], shape)  # raises where there is no table
         self._feasible: dict[Genotype, bool] = {}
 
     def is_valid(self, genotype: Genotype) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from xnas_ray.errors import SpecError
 from xnas_ray.messages import Genotype
@@ -12,9 +11,6 @@ from xnas_ray.spaces.fbnet_published import FBNETV2_L3, PUBLISHED
 from xnas_ray.spaces.inverted_residuals import Definition
 from xnas_ray.spaces.named import NamedNetworks
 from xnas_ray.spaces.registry import register_space
-
-if TYPE_CHECKING:
-    import networkx as nx
 
 DEFINITIONS: Mapping[str, Definition] = {
     **{name: one.definition for name, one in PUBLISHED.items()},
@@ -51,13 +47,6 @@ class PublishedFBNets(NamedNetworks, DefinedSpace):
                     f"there is no published network {name!r}.", field="space.params.names", got=name, valid=DEFINITIONS
                 )
         self.keep_names(listed)
-
-    def graphs(self, genotype: Genotype) -> Mapping[str, nx.DiGraph]:
-        """``{"network": graph}``: the chain of block types; resolutions are no part of it."""
-        from xnas_ray.spaces.graphs import INPUT, OUTPUT, chain
-
-        blocks = self.definition(genotype).blocks
-        return {"network": chain([INPUT, *(block.label for block in blocks), OUTPUT])}
 
     def definition(self, genotype: Genotype) -> Definition:
         """See ``DefinedSpace.definition``."""

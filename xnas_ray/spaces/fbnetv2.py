@@ -7,12 +7,12 @@ squeeze-and-excitation) or a skip, its width and its expansion; the whole networ
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xnas_ray.errors import GenotypeError, SpecError
+from xnas_ray.errors import SpecError
 from xnas_ray.messages import Genotype
 from xnas_ray.spaces.base import Choice
 from xnas_ray.spaces.batch_costs import Batch
@@ -20,6 +20,7 @@ from xnas_ray.spaces.batch_costs import Layer as BatchLayer
 from xnas_ray.spaces.defined import DefinedSpace
 from xnas_ray.spaces.fbnetv2_macros import MACROS, Layer, one_or_two, read_layers, read_resolutions, whole
 from xnas_ray.spaces.inverted_residuals import (
+    ACTIVATIONS,
     SQUEEZE,
     Block,
     Definition,
@@ -28,6 +29,7 @@ from xnas_ray.spaces.inverted_residuals import (
     middle_channels,
 )
 from xnas_ray.spaces.registry import register_space
+from xnas_ray.spaces.words import option_index, split_parts, split_words
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -168,6 +170,7 @@ class FBNetV2(DefinedSpace):
     def batch(self, genotypes: np.ndarray) -> Batch:
         """See ``DefinedSpace.batch``."""
         kernels, squeezes = (np.array([form[i] for form in BLOCKS.values()]) for i in (0, 2))
+        activations = np.array([ACTIVATIONS.index(activation) for _, activation, _ in BLOCKS.values()])
         present = np.ones(len(genotypes), dtype=bool)
         layers = (
             BatchLayer(
@@ -176,12 +179,19 @@ class FBNetV2(DefinedSpace):
                 np.array(layer.expansions)[genotypes[:, 3 * i + 1]],
                 kernels[genotypes[:, 3 * i]],
                 squeezes[genotypes[:, 3 * i]],
+                activations[genotypes[:, 3 * i]],
                 present,
             )
             for i, layer in enumerate(self.layers)
         )
         stem = np.full(len(genotypes), self.stem.width)
         return Batch(np.array(self.resolutions)[genotypes[:, -1]], self.stem, stem, layers, self.head)
+
+    def influences(self) -> Iterator[set[int]]:
+        """See ``DefinedSpace.influences``: a layer depends on its choices, the width before it, and the resolution."""
+        resolution = len(self.choices) - 1
+        for i in range(len(self.layers)):
+            yield {*range(3 * i, 3 * i + 3), resolution, *([3 * i - 1] if i else [])}
 
     def format(self, genotype: Genotype) -> str:
         """Such as ``r128 | ir_k3_se e1 c16 | skip e0.75 c24``."""
@@ -198,25 +208,14 @@ class FBNetV2(DefinedSpace):
         Raises:
             GenotypeError: naming the layer that is malformed or has an option that is not in the space.
         """
-        first, *layers = text.strip().split(" | ") if isinstance(text, str) else [""]
-        if len(layers) != len(self.layers):
-            raise GenotypeError(
-                f"{text!r} describes {len(layers)} layers, the space has {len(self.layers)}.",
-                field="architecture",
-                fix=f"A valid one: {self.format((0,) * len(self.choices))}",
-            )
+        example = self.format((0,) * len(self.choices))
+        first, *layers = split_parts(text, len(self.layers), "layers", example)
         found: list[int] = []
         for i, (part, layer) in enumerate(zip(layers, self.layers, strict=True)):
-            words = part.split(" ")
+            words = split_words(part, 3, f"layer {i}", "ir_k3_se e1.5 c24")
             options = (NAMES, [f"e{e:g}" for e in layer.expansions], [f"c{w}" for w in layer.widths])
-            if len(words) != len(options):
-                raise GenotypeError(
-                    f"layer {i} is {part!r}.",
-                    field="architecture",
-                    fix="Write 'ir_k3_se e1.5 c24': block, expansion, width.",
-                )
-            found += [_index(word, one, f"layer {i}") for word, one in zip(words, options, strict=True)]
-        return (*found, _index(first, [f"r{r}" for r in self.resolutions], "the resolution"))
+            found += [option_index(word, one, f"layer {i}") for word, one in zip(words, options, strict=True)]
+        return (*found, option_index(first, [f"r{r}" for r in self.resolutions], "the resolution"))
 
 
 def _choices(i: int, layer: Layer) -> tuple[Choice, Choice, Choice]:
@@ -230,11 +229,3 @@ def _choices(i: int, layer: Layer) -> tuple[Choice, Choice, Choice]:
 def _plain(value: Any) -> Any:
     """Lists in place of tuples, so that parameters are JSON values."""
     return [_plain(v) for v in value] if isinstance(value, Sequence) and not isinstance(value, str) else value
-
-
-def _index(word: str, options: Sequence[str], where: str) -> int:
-    if word not in options:
-        raise GenotypeError(
-            f"{where} has {word!r}, which is not in the space.", field="architecture", got=word, valid=options
-        )
-    return list(options).index(word)

@@ -7,8 +7,8 @@ layers of a stage choose together, but for the expansion of the first, which has
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from xnas_ray.spaces.fbnetv3_stages import (
     read_stages,
 )
 from xnas_ray.spaces.inverted_residuals import (
+    ACTIVATIONS,
     SQUEEZE,
     Block,
     Definition,
@@ -37,9 +38,7 @@ from xnas_ray.spaces.inverted_residuals import (
     squeezed_channels,
 )
 from xnas_ray.spaces.registry import register_space
-
-if TYPE_CHECKING:
-    import networkx as nx
+from xnas_ray.spaces.words import option_index, split_parts, split_words
 
 ACTIVATION = "hswish"
 
@@ -141,16 +140,6 @@ class FBNetV3(DefinedSpace):
                 found[slot.place] = _lowest(slot.options, tuple(places), genotype[slot.place])
         return tuple(found)
 
-    def graphs(self, genotype: Genotype) -> Mapping[str, nx.DiGraph]:
-        """``{"network": graph}``: the chain of block types.
-
-        Widths, expansions and the resolution are ordered: kernels get them as ``numeric``, not as labels.
-        """
-        from xnas_ray.spaces.graphs import INPUT, OUTPUT, chain
-
-        blocks = self.definition(genotype).blocks
-        return {"network": chain([INPUT, *(block.label for block in blocks), OUTPUT])}
-
     def numeric(self, genotype: Genotype) -> tuple[float, ...]:
         """Widths, expansions, depths and the resolution in [0, 1], those of the canonical member."""
         return super().numeric(self.canonical(genotype))
@@ -169,16 +158,28 @@ class FBNetV3(DefinedSpace):
             indices = np.zeros(len(genotypes), dtype=np.int64) if slot.place is None else genotypes[:, slot.place]
             return np.array(slot.options)[indices]
 
+        activation = np.full(len(genotypes), ACTIVATIONS.index(ACTIVATION))
+
         def layers() -> Iterator[Layer]:
             for stage in self.stages:
                 kernel, first, rest, width, depth = (chosen(slot) for slot in stage.slots)
                 for i in range(max(stage.layers.options)):
                     expansion = (rest if i else first).astype(np.float64)
                     squeeze = SQUEEZE / expansion if stage.squeeze else np.zeros_like(expansion)
-                    yield Layer(width, 1 if i else stage.stride, expansion, kernel, squeeze, depth > i)
+                    yield Layer(width, 1 if i else stage.stride, expansion, kernel, squeeze, activation, depth > i)
 
         stem = Stem(0, stride=self.stem_stride, activation=ACTIVATION)
         return Batch(chosen(self.resolution), stem, chosen(self.stem), layers(), self.head)
+
+    def influences(self) -> Iterator[set[int]]:
+        """See ``DefinedSpace.influences``: a layer depends on its stage, the width before it, and the resolution."""
+        width, resolution = self.stem, self.resolution
+        yield _places(width, resolution)
+        for stage in self.stages:
+            # Which layers there are is no matter: the deepest networks have all of them.
+            yield _places(width, stage.kernel, stage.first, stage.width, resolution)
+            yield _places(stage.kernel, stage.rest, stage.width, resolution)
+            width = stage.width
 
     # ---- text -------------------------------------------------------------------------------------------------------
 
@@ -195,18 +196,13 @@ class FBNetV3(DefinedSpace):
         Raises:
             GenotypeError: naming the stage that is malformed or has an option that is not in the space.
         """
-        first, *parts = text.strip().split(" | ") if isinstance(text, str) else [""]
-        if len(parts) != len(self.stages):
-            raise GenotypeError(
-                f"{text!r} describes {len(parts)} stages, the space has {len(self.stages)}.",
-                field="architecture",
-                fix=f"A valid one: {self.format((0,) * len(self.choices))}",
-            )
-        resolution, stem = _split(first, 2, "the start", "r224 c16")
+        example = self.format((0,) * len(self.choices))
+        first, *parts = split_parts(text, len(self.stages), "stages", example)
+        resolution, stem = split_words(first, 2, "the start", "r224 c16")
         found: dict[int, int] = {}
         _take(stem, "c", self.stem, "the stem", found)
         for i, (part, stage) in enumerate(zip(parts, self.stages, strict=True)):
-            kernel, expansions, width, layers = _split(part, 4, f"stage {i}", "k5 e4/2 c24 n4")
+            kernel, expansions, width, layers = split_words(part, 4, f"stage {i}", "k5 e4/2 c24 n4")
             one, slash, other = expansions.partition("/")
             if bool(slash) is (stage.first is stage.rest):
                 raise GenotypeError(
@@ -219,6 +215,10 @@ class FBNetV3(DefinedSpace):
                 _take(word, letter, slot, f"stage {i}", found)
         _take(resolution, "r", self.resolution, "the start", found)
         return tuple(found[place] for place in range(len(self.choices)))
+
+
+def _places(*slots: Slot) -> set[int]:
+    return {slot.place for slot in slots if slot.place is not None}
 
 
 def _blocks(stage: Stage, genotype: Genotype) -> Iterator[Block]:
@@ -248,21 +248,10 @@ def _words(stage: Stage, values: Sequence[int]) -> tuple[str, str, str, str]:
     return f"k{kernel}", expansions, f"c{width}", f"n{layers}"
 
 
-def _split(part: str, number: int, where: str, example: str) -> list[str]:
-    words = part.split(" ")
-    if len(words) != number:
-        raise GenotypeError(f"{where} is {part!r}.", field="architecture", fix=f"Write it like {example!r}.")
-    return words
-
-
 def _take(word: str, letter: str, slot: Slot, where: str, found: dict[int, int]) -> None:
     """Note the option that a word names; shared ones must be named equally wherever they stand."""
     valid = [f"{letter}{option}" for option in slot.options]
-    if word not in valid:
-        raise GenotypeError(
-            f"{where} has {word!r}, which is not in the space.", field="architecture", got=word, valid=valid
-        )
-    index = valid.index(word)
+    index = option_index(word, valid, where)
     if slot.place is not None and found.setdefault(slot.place, index) != index:
         raise GenotypeError(
             f"{where} has {word!r}, the stage with which it shares its expansions has {valid[found[slot.place]]!r}.",

@@ -11,6 +11,7 @@ from xnas_ray.errors import GenotypeError, SpecError
 from xnas_ray.messages import Cost, Genotype
 from xnas_ray.spaces.base import Choice, DataShape, Space
 from xnas_ray.spaces.joint import registered_space
+from xnas_ray.spaces.operators import Operator
 from xnas_ray.spaces.registry import register_space
 
 if TYPE_CHECKING:
@@ -111,6 +112,10 @@ class FixedSpace(Space):
             self._inner(genotype)
         cost = self.architectures.cost(self.genotype, shape)
         return tuple(np.full(len(genotypes), value, dtype=np.int64) for value in (cost.flops, cost.params))  # type: ignore[return-value]
+
+    def operators(self, genotype: Genotype, shape: DataShape) -> tuple[Operator, ...]:
+        """As in the architecture's space."""
+        return self.architectures.operators(self._inner(genotype), shape)
 
     def recipe(self, genotype: Genotype) -> dict[str, Any]:
         """As in the architecture's space."""

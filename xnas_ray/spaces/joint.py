@@ -13,6 +13,7 @@ from xnas_ray.errors import GenotypeError, SpecError
 from xnas_ray.messages import Cost, Genotype
 from xnas_ray.randomness import canonical_json
 from xnas_ray.spaces.base import MAX_TRIES, DataShape, Space
+from xnas_ray.spaces.operators import Operator, Value
 from xnas_ray.spaces.recipe import RecipeSpace
 from xnas_ray.spaces.registry import SPACES, register_space
 
@@ -119,12 +120,33 @@ class JointSpace(Space):
 
     def costs(self, genotypes: Sequence[Genotype], shape: DataShape) -> tuple[np.ndarray, np.ndarray]:
         """The architectures'."""
+        return self.architectures.costs(self._architectures(genotypes), shape)
+
+    def operators(self, genotype: Genotype, shape: DataShape) -> tuple[Operator, ...]:
+        """The architecture's."""
+        return self.architectures.operators(self.split(self._tuple(genotype))[0], shape)
+
+    def add_up(self, genotypes: Sequence[Genotype], shape: DataShape, value: Value) -> np.ndarray:
+        """The architectures'."""
+        return self.architectures.add_up(self._architectures(genotypes), shape, value)
+
+    def covering(self) -> Iterator[Genotype] | None:
+        """The architectures', each with one recipe."""
+        found, levels = self.architectures.covering(), (0,) * len(self.recipes.genes)
+        return None if found is None else ((*architecture, *levels) for architecture in found)
+
+    def _architectures(self, genotypes: Sequence[Genotype]) -> list[Genotype]:
+        """The architectures of many pairs.
+
+        Raises:
+            GenotypeError: one does not belong to the space, by its recipe; architectures are not looked at.
+        """
         split = [self.split(tuple(genotype)) for genotype in genotypes]
         options = [len(choice.options) for choice in self.recipes.choices]
         for genotype, (_, levels) in zip(genotypes, split, strict=True):
             if len(genotype) != len(self.choices) or not all(0 <= i < n for i, n in zip(levels, options, strict=True)):
                 self.check(genotype)
-        return self.architectures.costs([architecture for architecture, _ in split], shape)
+        return [architecture for architecture, _ in split]
 
     def format(self, genotype: Genotype) -> str:
         """The architecture's text, a space, and the recipe as JSON."""

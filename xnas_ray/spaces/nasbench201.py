@@ -6,16 +6,20 @@ The network is a stem, stages of equal cells with a residual block of stride 2 b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import product
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from xnas_ray.errors import GenotypeError, SpecError
 from xnas_ray.messages import Cost, Genotype
 from xnas_ray.spaces import cost as costs
+from xnas_ray.spaces import nasbench201_operators as timing
 from xnas_ray.spaces.base import Choice, DataShape, Space
+from xnas_ray.spaces.operators import Operator, Value
 from xnas_ray.spaces.registry import register_space
 
 if TYPE_CHECKING:
@@ -133,6 +137,34 @@ class NASBench201(Space):
             flops=skeleton.rest.flops + ones * skeleton.conv_1x1.flops + threes * skeleton.conv_3x3.flops,
             params=skeleton.rest.params + ones * skeleton.conv_1x1.params + threes * skeleton.conv_3x3.params,
         )
+
+    def operators(self, genotype: Genotype, shape: DataShape) -> tuple[Operator, ...]:
+        """Stem, what the cells compute, reductions and tail; operations whose result is not used are computed too.
+
+        Raises:
+            SpecError: the task's input is not one image.
+        """
+        nodes = timing.by_node(self.check(genotype), EDGES, OPERATIONS)
+        return tuple(timing.operators(self._skeleton(shape), nodes))
+
+    def add_up(self, genotypes: Sequence[Genotype], shape: DataShape, value: Value) -> np.ndarray:
+        """As of each, in arrays all at once.
+
+        Raises:
+            SpecError: the task's input is not one image.
+            GenotypeError: a genotype does not belong to the space.
+        """
+        table = np.array([self.check(genotype) for genotype in genotypes], dtype=np.int64).reshape(-1, len(EDGES))
+        nodes = [[table[:, i] for i, (_, end) in enumerate(EDGES) if end == node] for node in range(1, NODES)]
+        return timing.add_up(self._skeleton(shape), nodes, OPERATIONS, value)
+
+    def covering(self) -> Iterator[Genotype]:
+        """A cell of each operation alone: the others are sums and zeros, which these have too."""
+        return ((i,) * len(EDGES) for i in range(len(OPERATIONS)))
+
+    def _skeleton(self, shape: DataShape) -> timing.Skeleton:
+        image = costs.image_input(shape, self.name)
+        return timing.Skeleton(image, shape.outputs, self.cells_per_stage, self.channels, self.stages)
 
     def format(self, genotype: Genotype) -> str:
         """The official string ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``."""

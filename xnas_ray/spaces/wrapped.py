@@ -11,6 +11,7 @@ import numpy as np
 from xnas_ray.errors import GenotypeError
 from xnas_ray.messages import Cost, Genotype
 from xnas_ray.spaces.base import MAX_TRIES, DataShape, Space
+from xnas_ray.spaces.operators import Operator, Value
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -86,6 +87,22 @@ class WrappedSpace(Space):
     def costs(self, genotypes: Sequence[Genotype], shape: DataShape) -> tuple[np.ndarray, np.ndarray]:
         """As the wrapped space's."""
         return self.space.costs(genotypes, shape)
+
+    def operators(self, genotype: Genotype, shape: DataShape) -> tuple[Operator, ...]:
+        """As the wrapped space's."""
+        return self.space.operators(genotype, shape)
+
+    def add_up(self, genotypes: Sequence[Genotype], shape: DataShape, value: Value) -> np.ndarray:
+        """As the wrapped space's."""
+        return self.space.add_up(genotypes, shape, value)
+
+    def covering(self) -> Iterator[Genotype] | None:
+        """The wrapped space's: they may have operators that no member has."""
+        return self.space.covering()
+
+    def latencies(self, genotypes: Sequence[Genotype], shape: DataShape) -> np.ndarray:
+        """As the wrapped space's."""
+        return self.space.latencies(genotypes, shape)
 
     def recipe(self, genotype: Genotype) -> dict[str, Any]:
         """As the wrapped space's."""
@@ -236,4 +253,8 @@ class RestrictedSpace(WrappedSpace):
 
     def genotypes(self) -> Iterator[Genotype]:
         """The listed genotypes, in their order."""
+        return iter(self.members)
+
+    def covering(self) -> Iterator[Genotype]:
+        """The listed genotypes."""
         return iter(self.members)

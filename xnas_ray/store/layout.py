@@ -11,6 +11,7 @@ from xnas_ray.store.ids import is_search_id
 
 SEARCH_PREFIX = "search_id="
 EXPLANATIONS = "explanations"
+TEACHERS = "teachers"
 PARTITIONED = ("trials", "log", "curves")
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _HASH = re.compile(r"[0-9a-f]{8,128}")
@@ -73,6 +74,17 @@ class Layout:
         if not _HASH.fullmatch(task_hash):
             raise StoreError("a task hash is 8 to 128 hexadecimal digits.", field="task_hash", got=task_hash)
         return self.root / "tasks" / task_hash
+
+    def latency_table(self, table_hash: str) -> Path:
+        """The copy of a latency table."""
+        if not _HASH.fullmatch(table_hash):
+            raise StoreError("a table's hash is 8 to 128 hexadecimal digits.", field="table", got=table_hash)
+        return self.root / "latency_tables" / f"{table_hash}.json"
+
+    @property
+    def teachers(self) -> Path:
+        """Copies of the networks that candidates learn from, each in a folder named by the hash of its content."""
+        return self.root / TEACHERS
 
     def relative(self, path: Path | str) -> str:
         """How a row names a file of the store: relative to the root, with ``/``.

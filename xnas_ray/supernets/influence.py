@@ -23,11 +23,12 @@ added to its logits, so ``B 1 = 0`` and ``I_M = 0`` for every network.
 from __future__ import annotations
 
 import warnings
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from xnas_ray.errors import SpecError
+from xnas_ray.errors import InfluenceError, SpecError
 from xnas_ray.supernets.derivatives import Derivatives
 from xnas_ray.supernets.inverse_hessian import Solver
 
@@ -94,13 +95,20 @@ def influence(
     p = derivatives.variables.detach()
     strengths = torch.full_like(p, torch.nan)
     base = derivatives.value()
+    settled = solver.settled(curvature or derivatives, derivatives.gradient())  # estimates are most of a solve's work
+
+    def change_without(edge: int, operation: int) -> float:
+        change = without(p, edge, operation, renormalise=renormalise) - p
+        predicted = partial(change_by_theorem_1, derivatives, change, curvature=curvature, base=base)
+        try:
+            return predicted(settled)
+        except InfluenceError:  # the estimate does not fit there
+            return predicted(solver)
+
     for edge in range(p.shape[0]):
         for operation in range(p.shape[1]):
             if keep is None or bool(keep[edge, operation]):
-                change = without(p, edge, operation, renormalise=renormalise) - p
-                strengths[edge, operation] = change_by_theorem_1(
-                    derivatives, change, solver, curvature=curvature, base=base
-                )
+                strengths[edge, operation] = change_without(edge, operation)
     return strengths
 
 

@@ -13,12 +13,13 @@ import numpy as np
 from scipy.special import ndtri
 
 from xnas_ray.errors import SpecError
+from xnas_ray.surrogates.metric_range import value_range
 
 Transform = Literal["auto", "identity", "log", "log_error", "ranks"]
 TRANSFORMS: tuple[Transform, ...] = ("auto", "identity", "log", "log_error", "ranks")
 
-BOUNDS = {"accuracy": 100.0, "r2": 1.0}
-"""Value of a perfect model, by the last word of a metric's name."""
+PERFECT = ("accuracy", "r2")
+"""Last words of the names of metrics whose largest value is a perfect model's."""
 
 POOR = 0.25
 """Of ranks, the share that clipping makes equally poor."""
@@ -74,7 +75,7 @@ class TargetScale:
 
         Args:
             values: of the metric, None for failed trials; at least one is a number.
-            name: of the metric: ``auto`` takes ``log_error`` for names that end in a word of ``BOUNDS``, where larger
+            name: of the metric: ``auto`` takes ``log_error`` for names that end in a word of ``PERFECT``, where larger
                 is better, ``log`` for values that are not negative where smaller is better, else ``identity``.
             maximize: direction of the metric.
             transform: which one.
@@ -150,10 +151,8 @@ def check_transform(value: object, field: str) -> Transform:
 
 
 def _bound(name: str, observed: np.ndarray) -> float | None:
-    bound = BOUNDS.get(name.rsplit("_", 1)[-1])
-    if bound == 100.0 and observed.size and observed.max() <= 1.0:  # an accuracy as a fraction
-        bound = 1.0
-    return None if bound is None or (observed.size and observed.max() > bound) else bound
+    bound = value_range(name, observed)[1] if name.rsplit("_", 1)[-1] in PERFECT else math.inf
+    return bound if math.isfinite(bound) else None
 
 
 def _choose(observed: np.ndarray, maximize: bool, bound: float | None) -> Transform:

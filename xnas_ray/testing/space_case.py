@@ -21,10 +21,11 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from xnas_ray.errors import GenotypeError
+from xnas_ray.errors import GenotypeError, SpecError
 from xnas_ray.messages import Genotype
 from xnas_ray.spaces.base import DataShape, Space
 from xnas_ray.spaces.graphs import OP_NAME, isomorphic
+from xnas_ray.spaces.operators import added_up, operators_of
 
 ENUMERABLE = 20_000
 
@@ -259,6 +260,23 @@ class SpaceTestCase:
             assert cost.flops >= 0
             assert cost.params >= 0
             assert cost == self.make_space().cost(genotype, shape)
+
+    def test_operators_add_up(self) -> None:
+        """Sums over the operators of many networks are those of each, and ``covering`` has all operators.
+
+        Skipped where networks are not taken apart into operators.
+        """
+        space, shape = self.make_space(), self.shape()
+        drawn = [space.canonical(genotype) for genotype in self.drawn(space)]
+        try:
+            operators = [space.operators(genotype, shape) for genotype in drawn]
+        except SpecError as error:
+            pytest.skip(error.message)
+        value = {one.key: 0.1 + 0.7 * i for i, one in enumerate(o for some in operators for o in some)}
+        each = [added_up(some, lambda operator: value[operator.key]) for some in operators]
+        assert space.add_up(drawn, shape, lambda operator: value[operator.key]).tolist() == each
+        covering = space.covering()
+        assert covering is None or value.keys() <= operators_of(space, covering, shape).keys()
 
     def test_enumeration_has_one_genotype_a_key(self) -> None:
         """``enumerate`` lists every key once, by its canonical member; large spaces refuse."""

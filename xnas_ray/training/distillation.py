@@ -7,8 +7,9 @@ A teacher is named by a text, the setting ``teacher`` of a recipe:
 
 Either may end in ``@`` and the content's hash; then other content in that place is refused. ``pinned`` appends it: from
 there on the hash is part of the recipe, so of the training's seed and of what reuse compares, and two teachers that lay
-in one place at different times make two recipes. Weights are read with ``weights_only=True``; a task that lies in an
-exported folder is code, run like any other task's.
+in one place at different times make two recipes. The service keeps a copy of each in its store, and its recipes name
+that copy relative to the store (see ``service.teachers``). Weights are read with ``weights_only=True``; a task that
+lies in an exported folder is code, run like any other task's.
 """
 
 from __future__ import annotations
@@ -97,6 +98,10 @@ class Source:
         place = f"{TORCHVISION}{self.model}:{self.path}" if self.model else str(self.path)
         return f"{place}@{self.hash}" if self.hash else place
 
+    def below(self, root: Path) -> Source:
+        """The same, a relative path being one below ``root``."""
+        return dataclasses.replace(self, path=root / self.path)  # which leaves an absolute one as it is
+
     def content_hash(self) -> str:
         """blake2b-16 hex of what decides the outputs: the model, the architecture, the weights, a task's code.
 
@@ -124,6 +129,13 @@ class Source:
         )
 
 
+def located(recipe: Recipe, root: Path) -> Recipe:
+    """The recipe as a process can use it that finds stored teachers below ``root``; itself without a teacher."""
+    if not recipe.teacher:
+        return recipe
+    return dataclasses.replace(recipe, teacher=str(Source.parse(recipe.teacher).below(root)))
+
+
 def pinned(recipe: Recipe, shape: DataShape) -> Recipe:
     """The recipe with its teacher checked and followed by its hash; itself without a teacher.
 
@@ -142,8 +154,8 @@ def pinned(recipe: Recipe, shape: DataShape) -> Recipe:
     if not source.path.is_absolute():
         raise _error(
             f"{str(source.path)!r} is a relative path.",
-            fix="Give an absolute one that every worker can read; in a task's problem.py, for a teacher that travels "
-            "with the task: str(Path(__file__).parent / 'data' / 'teacher').",
+            fix="Give an absolute one, or SEARCH/TRIAL of a stored trial; in a task's problem.py, for a teacher that "
+            "travels with the task: str(Path(__file__).parent / 'data' / 'teacher').",
         )
     teacher = Teacher(source, shape, recipe, torch.device("cpu"))
     return dataclasses.replace(recipe, teacher=str(dataclasses.replace(source, hash=teacher.hash)))

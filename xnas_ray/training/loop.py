@@ -368,7 +368,7 @@ def _identity(
             "inputs": [list(s) for s in shape.inputs],
             "outputs": shape.outputs,
             "params": space.cost(genotype, shape).params,
-            "recipe": recipe.as_mapping(),
+            "recipe": {**recipe.as_mapping(), "teacher": ""},  # its content counts, not where it lies
             "schedule_epochs": candidate.schedule_epochs,
             "seed": seed,
             "samples": samples,

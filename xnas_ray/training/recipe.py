@@ -51,8 +51,9 @@ class Recipe:
         cutout_size: cutout: side of the square that is blanked (DeVries & Taylor 2017), in pixels.
         autoaugment_policy: autoaugment: the task for which the policy was found: imagenet, cifar10 or svhn.
         mixup_alpha: mixup: both parameters of the Beta distribution (Zhang et al. 2018).
-        teacher: a trained network that the candidate imitates (Hinton et al. 2015): a folder that ``xnas export``
-            wrote, or ``torchvision:MODEL:FILE``; followed by ``@`` and a hash, only that content is accepted.
+        teacher: a trained network that the candidate imitates (Hinton et al. 2015): ``SEARCH/TRIAL`` of the store, a
+            folder that ``xnas export`` wrote, or ``torchvision:MODEL:FILE``; followed by ``@`` and a hash, only that
+            content is accepted.
         distill_weight: share of the loss that is the teacher's; the labels have the rest.
         distill_temperature: by what the outputs of both networks are divided before they are compared.
         ema_decay: decay of the weights' exponential moving average, which is then what is measured; 0 is off.

@@ -29,7 +29,8 @@ from xnas_ray.errors import InfluenceError
 from xnas_ray.messages import Genotype
 from xnas_ray.spaces.nasbench201 import OPERATIONS, NASBench201
 from xnas_ray.supernets.darts import DartsSearch
-from xnas_ray.supernets.discretize import Evidence, discretize
+from xnas_ray.supernets.discretize import Evidence, InfluentialMagnitude, discretize
+from xnas_ray.supernets.inverse_hessian import Neumann
 from xnas_ray.supernets.search_data import SearchData
 from xnas_ray.tasks.base import Data
 from xnas_ray.tasks.datasets import data_file
@@ -41,7 +42,10 @@ SETTINGS = {"order": 1, "weight_decay": 5e-4, "nesterov": True, "augment": ["ran
 BATCH_SIZE = 64
 BATCHES = (1, 10, 20, 30, 40, 50)
 GAMMAS = (1e-4, 1e-3, 1e-2, 1e-1, None)
+"""Factors of Neumann's series; None is ``1/λmax``."""
 DAMPING = 0.1
+POWER_STEPS = 6
+"""Hessian products of an estimate of λmax after each of many epochs, where 20 would be most of the work."""
 
 READINGS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "magnitude": ("magnitude", {}),
@@ -181,8 +185,21 @@ def say(frame: pd.DataFrame, table: Table) -> None:
         print(f"{label:<24}{f'{mean:.2f} ± {std:.2f}':>20}")
 
 
+def estimated_gamma(search: DartsSearch) -> float:
+    """``1/λmax`` of the damped Hessian of ten batches."""
+    method = InfluentialMagnitude(solver_params={"damping": DAMPING})
+    evidence = Evidence(search.data, loss=search.loss, ridge=search.settings.weight_decay, seed=search.seed)
+    _, curvature = method.derivatives(search.supernet, evidence)
+    settled = method.make_solver().settled(curvature, curvature.gradient())
+    assert isinstance(settled, Neumann) and settled.gamma is not None
+    return settled.gamma
+
+
 def sweep(out: Path, table: Table, every: int) -> pd.DataFrame:
-    """Influential magnitude against N, gamma and the epoch: a row a seed, solver and value."""
+    """Influential magnitude against N, gamma and the epoch: a row a seed, solver and value.
+
+    λmax is estimated once a supernet of the last epoch, from ten batches, for every N.
+    """
     found = Found(out / "sweep.jsonl")
 
     def add(
@@ -191,21 +208,25 @@ def sweep(out: Path, table: Table, every: int) -> pd.DataFrame:
         compute = partial(looked_up, search, table, "influential_magnitude", {"solver": solver, **params})
         found.add({"seed": seed, "against": what, "solver": solver, "value": value}, compute)
 
-    neumann = {"solver_params": {"damping": DAMPING}}
     for seed, _, search in trained(out):
+        gamma_of = {"seed": seed, "against": "lambda_max"}
+        found.add(gamma_of, lambda search=search: {"gamma": estimated_gamma(search)})
+        estimated = next(row["gamma"] for row in found.rows if gamma_of.items() <= row.items())
+        neumann = {"solver_params": {"damping": DAMPING, "gamma": estimated}}
         for count in BATCHES:
             for solver, params in (("neumann", neumann), ("sherman_morrison", {}), ("identity", {})):
                 add(seed, "N", solver, count, search, {"batches": count, **params})
         for gamma in GAMMAS:
-            settings = {"damping": DAMPING, "gamma": gamma}
+            settings = {"damping": DAMPING, "gamma": estimated if gamma is None else gamma}
             add(seed, "gamma", "neumann", gamma, search, {"solver_params": settings})
     epochs = json.loads((out / "settings.json").read_text())["epochs"]
+    neumann = {"solver_params": {"damping": DAMPING, "power_steps": POWER_STEPS}}
     for seed, epoch, search in trained(out, range(every, epochs + 1, every)):
         for solver, params in (("neumann", neumann), ("sherman_morrison", {"batches": 30}), ("identity", {})):
             add(seed, "epoch", solver, epoch, search, params)
         what = {"seed": seed, "against": "epoch", "solver": "magnitude", "value": epoch}
         found.add(what, partial(looked_up, search, table, "magnitude", {}))
-    return pd.DataFrame(found.rows)
+    return pd.DataFrame([row for row in found.rows if "solver" in row])
 
 
 def draw(frame: pd.DataFrame, path: Path) -> None:

@@ -88,6 +88,7 @@ const SECTIONS = [
     has: () => report.searches.some((s) => s.supernets),
     fill: fillSupernets,
   },
+  { id: "nars", title: "Rounds and predictions", has: () => report.searches.some((s) => s.nars), fill: fillNars },
   {
     id: "lineage",
     title: "Lineage",
