@@ -51,6 +51,26 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield cluster.address
 
 
+@pytest.fixture(scope="session")
+def random_tree() -> Callable[..., Any]:
+    """``random_tree(classes, seed)``: a hierarchy of two to four children a node, of any shape."""
+    import numpy as np
+
+    from xnas_ray.explain.hierarchy import Hierarchy, Node
+
+    def make(classes: int, seed: int = 0) -> Hierarchy:
+        rng = np.random.default_rng(seed)
+        names = tuple(f"c{i}" for i in range(classes))
+        open_nodes = [Node.leaf(name) for name in rng.permutation(names)]
+        while len(open_nodes) > 1:
+            chosen = rng.permutation(len(open_nodes))[: rng.integers(2, 5)]
+            rest = [node for i, node in enumerate(open_nodes) if i not in chosen]
+            open_nodes = [*rest, Node.over([open_nodes[i] for i in chosen])]
+        return Hierarchy(open_nodes[0], names)
+
+    return make
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """An empty store."""

@@ -101,6 +101,10 @@ class SearchNotFoundError(XnasError):
     """No search, or more than one, has an id that starts like this."""
 
 
+class HierarchyError(XnasError):
+    """Classes, weights or a file do not make a hierarchy."""
+
+
 class ExplanationError(XnasError):
     """A search has no explanations of the kind that is asked for, or there are too few outcomes for any."""
 

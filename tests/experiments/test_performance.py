@@ -154,3 +154,20 @@ def test_both_ways_of_introspectability_are_the_same_number(script, monkeypatch)
     assert cost.hooked(model, images, classes) == pytest.approx(by_definition, abs=1e-6)
     [(plain_s, hooked_s)] = cost.measure_times("nor_conv_1x1", 4, 1)
     assert plain_s > 0 and hooked_s > 0
+
+
+def test_both_ways_of_deciding_along_a_tree_are_the_same(script, monkeypatch, capsys):
+    inference = script("tree_inference")
+    monkeypatch.setattr(inference, "CLASSES", (4, 9))
+    monkeypatch.setattr(inference, "BATCH", 5)
+    for classes in inference.CLASSES:
+        inference.compare(classes, 1)  # checks every pair before it measures
+    lines = [line.split(" | ") for line in capsys.readouterr().out.splitlines()]
+    assert [(line[0], line[2]) for line in lines] == [
+        ("| 4", "soft"),
+        ("| 4", "gradient"),
+        ("| 4", "hard"),
+        ("| 9", "soft"),
+        ("| 9", "hard"),
+    ]
+    assert all(float(line[3]) > 0 and float(line[4]) > 0 for line in lines)

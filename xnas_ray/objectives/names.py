@@ -50,6 +50,11 @@ OBJECTIVE_NAMES: dict[str, ObjectiveName] = {
         ObjectiveName("introspectability", "max", ""),
         ObjectiveName("introspectability_weighted", "max", ""),
         ObjectiveName("introspectability_weighted_mean", "max", ""),
+        ObjectiveName("val_nbdt_accuracy", "max", "%"),
+        ObjectiveName("val_nbdt_hard_accuracy", "max", "%"),
+        ObjectiveName("nbdt_gap", "min", "%"),
+        ObjectiveName("nbdt_path_entropy", "min", "nats"),
+        ObjectiveName("wordnet_agreement", "max", ""),
     )
 }
 """The built-in objectives; ``objectives.registry`` holds their classes."""

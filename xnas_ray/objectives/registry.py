@@ -22,6 +22,11 @@ OBJECTIVES: Registry[Objective] = Registry(
         "introspectability_weighted_mean": "xnas_ray.objectives.weighted_introspectability",
         "latency_ms": "xnas_ray.objectives.latency",
         "latency_table_ms": "xnas_ray.objectives.cost",
+        "val_nbdt_accuracy": "xnas_ray.objectives.decision_tree",
+        "val_nbdt_hard_accuracy": "xnas_ray.objectives.decision_tree",
+        "nbdt_gap": "xnas_ray.objectives.decision_tree",
+        "nbdt_path_entropy": "xnas_ray.objectives.decision_tree",
+        "wordnet_agreement": "xnas_ray.objectives.decision_tree",
     },
 )
 register_objective = OBJECTIVES.register
