@@ -4,7 +4,7 @@ import pickle
 import pytest
 import torch
 
-from xnas_ray.training import checkpoint
+from xnas_ray import durable
 from xnas_ray.training.checkpoint import CheckpointError, load_checkpoint, load_weights, save_checkpoint, save_weights
 
 STATE = {"weights": {"w": torch.arange(3.0)}, "epoch": 2, "curve": [{"epoch": 1.0}], "none": None, "pair": (1, "a")}
@@ -33,7 +33,7 @@ def test_a_crash_while_writing_keeps_the_last_whole_one(tmp_path, monkeypatch):
     def crash(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", crash)
+    monkeypatch.setattr(durable.os, "fsync", crash)
     with pytest.raises(OSError, match="No space"):
         save_checkpoint(tmp_path / "c.pt", "me", {"epoch": 3})
     assert load_checkpoint(tmp_path / "c.pt", "me")["epoch"] == 2

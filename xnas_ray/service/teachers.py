@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import os
 import re
 import shutil
 import tempfile
@@ -18,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from xnas_ray.durable import sync_path
 from xnas_ray.errors import SearchNotFoundError, SpecError, StoreError, StoreFullError
 from xnas_ray.spaces.base import DataShape
 from xnas_ray.store.layout import TEACHERS, Layout
@@ -135,18 +135,10 @@ def _keep(found: Source, copy: Path, target: Path) -> None:
     if copied.content_hash() != found.hash:  # what is kept is what was checked
         raise SpecError(f"{found.path} was changed while it was copied.", field=FIELD, fix="Submit the search again.")
     for path in [*copy.rglob("*"), copy]:
-        _fsync(path)
+        sync_path(path)
     try:
         copy.rename(target)
     except OSError:
         if not target.is_dir():  # else somebody was first with the same content
             raise
-    _fsync(target.parent)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_path(target.parent)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -15,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from xnas_ray.durable import whole_file
 from xnas_ray.errors import StoreError, TableError
 from xnas_ray.spaces.base import DataShape
 from xnas_ray.spaces.operators import Operator
@@ -267,19 +266,11 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         StoreError: it cannot be written.
     """
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with staging.open("wb") as file:
+        with whole_file(path) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        staging.replace(path)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}.", field="--out") from error
-    finally:
-        with contextlib.suppress(OSError):
-            staging.unlink(missing_ok=True)
 
 
 def _toml(value: Any) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from xnas_ray.durable import sync_path
 from xnas_ray.errors import StoreError, StoreFullError, TaskError
 
 MAX_BYTES = 16 * 2**20
@@ -139,7 +140,7 @@ def _rename(staging: Path, target: Path) -> None:
         if target.is_dir():  # somebody else was first with the same content
             return
         raise error
-    _fsync(target.parent)
+    sync_path(target.parent)
 
 
 def _write(staging: Path, snapshot: Snapshot) -> None:
@@ -152,15 +153,7 @@ def _write(staging: Path, snapshot: Snapshot) -> None:
             file.flush()
             os.fsync(file.fileno())
     for folder in {staging, *(p for p in staging.rglob("*") if p.is_dir())}:
-        _fsync(folder)
-
-
-def _fsync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_path(folder)
 
 
 def _members(root: Path) -> Iterator[Path]:

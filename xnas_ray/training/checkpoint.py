@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from xnas_ray.durable import whole_file
 from xnas_ray.errors import TrainingError
 
 CHECKPOINT_NAME = "checkpoint.pt"
@@ -34,21 +34,8 @@ def save_checkpoint(path: Path, identity: str, state: Mapping[str, Any]) -> None
     Raises:
         OSError: the disk is full or the folder is not writable; an earlier checkpoint stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with staging.open("wb") as file:
-            torch.save({"format": FORMAT, "identity": identity, "state": dict(state)}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        staging.replace(path)
-    finally:
-        staging.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with whole_file(path) as file:
+        torch.save({"format": FORMAT, "identity": identity, "state": dict(state)}, file)
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
@@ -57,14 +44,9 @@ def save_weights(model: nn.Module, path: Path) -> None:
     Raises:
         OSError: the disk is full or the folder is not writable.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        torch.save(state, staging)
-        staging.replace(path)
-    finally:
-        staging.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        torch.save(state, file)
 
 
 def load_weights(path: Path) -> dict[str, Any]:
