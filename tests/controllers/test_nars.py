@@ -542,6 +542,7 @@ def test_the_predictor_learns_that_a_network_at_chance_is_poor_and_not_how_poor(
         ({"first_round": "sobol"}, "first_round"),
         ({"members": 0}, "members"),
         ({"clip": 1}, "clip"),
+        ({"frozen": "no"}, "frozen"),
         ({"caution": -1.0}, "caution"),
         ({"caution": float("inf")}, "caution"),
         ({"early_stopping": 1}, "early_stopping"),
@@ -628,3 +629,8 @@ def test_it_finds_more_than_chance_at_equal_flops_on_nasbench201():
     found = [best("nars", seed, params) for seed in range(3)]
     chance = [best("random_search", seed, {}) for seed in range(3)]
     assert np.mean(found) > np.mean(chance), (found, chance)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_the_encoder_stands_still_where_it_is_asked_to(frozen: bool):
+    assert widths(frozen=frozen).ranked.predictor.frozen is frozen

@@ -41,14 +41,21 @@ def test_labels_are_read_at_the_epoch_at_which_candidates_stop(designable, answe
             assert near["measured"] == pytest.approx(values[near["trial"], 4]), "of the winners too, which trained on"
 
 
-@pytest.mark.parametrize(("params", "clips"), [({}, True), ({"clip": False}, False), ({"mode": "paper"}, False)])
-def test_labels_are_clipped_as_the_search_clips_them(params, clips, designable, monkeypatch):
+@pytest.mark.parametrize(
+    ("params", "learning"),
+    [
+        ({}, (True, True)),
+        ({"clip": False}, (False, True)),
+        ({"mode": "paper", "frozen": False}, (False, False)),
+    ],
+)
+def test_a_predictor_learns_as_that_of_the_search(params, learning, designable, monkeypatch):
     given = []
 
     class Recorded(Designer):
-        def __init__(self, *args, clip, **named):
-            given.append(clip)
-            super().__init__(*args, clip=clip, **named)
+        def __init__(self, *args, clip, frozen, **named):
+            super().__init__(*args, clip=clip, frozen=frozen, **named)
+            given.append((self.clip, self.predictor.frozen))
 
     def card(root, search_id):
         found = stored_card(root, search_id)
@@ -58,7 +65,7 @@ def test_labels_are_clipped_as_the_search_clips_them(params, clips, designable, 
     monkeypatch.setattr("xnas_ray.service.design_search.Designer", Recorded)
     monkeypatch.setattr("xnas_ray.service.design_search.stored_card", card)
     design_search(designable, SEARCH, {"members": 1, "pool": 300, "top": 1})
-    assert given == [clips]
+    assert given == [learning]
 
 
 def test_each_budget_is_answered_and_kept(designable, answer):

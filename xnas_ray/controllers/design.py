@@ -125,6 +125,7 @@ class Designer:
         pool: architectures that are counted to pretrain it.
         caution: standard deviations, as they are stated, that are taken off a prediction before it is ranked.
         clip: whether poor labels are equally poor (``nars_labels.clipped``), as a NARS search had it.
+        frozen: whether the encoder stands still in the first half of every fit, likewise.
 
     Attributes:
         held_out: how well the predictor does on labels that it does not know.
@@ -145,6 +146,7 @@ class Designer:
         pool: int = POOL,
         caution: float = 0.0,
         clip: bool = CLIP,
+        frozen: bool = True,
     ) -> None:
         """Draw the pool, and fit the predictor."""
         if pool < LEAST_PRETRAINING:
@@ -163,7 +165,7 @@ class Designer:
         self.pool = Pool.draw(self.region, pool, rng(seed, Domain.POOL, _POOL))
         if not len(self.pool):
             raise SpecError("no architecture satisfies the search's constraints.", field="constraints")
-        self.predictor = pretrained(self.pool, self.region, seed=seed, members=members)
+        self.predictor = pretrained(self.pool, self.region, seed=seed, members=members, frozen=frozen)
         labels = evidence.labels
         self.held_out = cross_validated(self._fit, self.predictor, labels, rng(seed, Domain.POOL, _FOLDS))
         self._unit = self._fit(np.arange(len(labels)))

@@ -86,6 +86,8 @@ class NARS(Controller):
         first_round: ``"space_filling"`` or ``"random"``.
         members: networks of the predictor, 4.
         clip: whether poor labels are made equally poor before the predictor learns them (``nars_labels.clipped``).
+        frozen: whether the encoder stands still in the first half of every fit, as published; where costs say little
+            about accuracies, False learns from fewer labels.
         caution: standard deviations of the members that are taken off a prediction before it is ranked.
         early_stopping: whether later candidates of stage 2 stop early.
         threshold: least rank correlation with the end, 0.92 in the paper.
@@ -112,6 +114,7 @@ class NARS(Controller):
         first_round: str | None = None,
         members: int | None = None,
         clip: bool | None = None,
+        frozen: bool = True,
         caution: float = 0.0,
         early_stopping: bool = True,
         threshold: float = THRESHOLD,
@@ -129,6 +132,7 @@ class NARS(Controller):
             first_round=first_round,
             members=members,
             clip=clip,
+            frozen=frozen,
             caution=caution,
             early_stopping=early_stopping,
             threshold=threshold,

@@ -97,7 +97,8 @@ class RankedPool:
                     field=f"{FIELD}.budgets",
                     fix=f"Give at least {int(pool.flops.min()):,}, loosen the constraints, or enlarge pool.",
                 )
-        return cls(pool, region, pretrained(pool, region, seed=seed, members=settings.members), settings)
+        predictor = pretrained(pool, region, seed=seed, members=settings.members, frozen=settings.frozen)
+        return cls(pool, region, predictor, settings)
 
     def plan(self, number: int, outcomes: Sequence[Outcome], goal: Goal, epoch: int | None) -> Round:
         """Fit the predictor to what was told, and rank the pool; the first round and few labels rank nothing.
@@ -135,7 +136,7 @@ class RankedPool:
         return starting_population(labels, self.region.allows(labels.genotypes, most_flops), self.pool, within, rng)
 
 
-def pretrained(pool: Pool, region: Region, *, seed: int, members: int) -> AccuracyPredictor:
+def pretrained(pool: Pool, region: Region, *, seed: int, members: int, frozen: bool = True) -> AccuracyPredictor:
     """A predictor whose encoder knows what the pool costs; untrained where its costs teach nothing.
 
     Args:
@@ -143,11 +144,12 @@ def pretrained(pool: Pool, region: Region, *, seed: int, members: int) -> Accura
         region: its space and constraints.
         seed: of the search.
         members: networks.
+        frozen: whether the encoder stands still in the first half of every fit.
     """
     from xnas_ray.surrogates.accuracy_predictor import AccuracyPredictor
     from xnas_ray.surrogates.mixed_encoding import MixedEncoding
 
-    predictor = AccuracyPredictor(MixedEncoding(region.space), seed=seed, members=members)
+    predictor = AccuracyPredictor(MixedEncoding(region.space), seed=seed, members=members, frozen=frozen)
     counted = len(pool) >= LEAST_PRETRAINING and pool.flops.min() > 0 and pool.params.min() > 0
     if counted and not pool.flat:
         predictor.pretrain(pool.genotypes, pool.flops, pool.params)

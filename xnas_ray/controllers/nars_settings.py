@@ -58,6 +58,7 @@ class Settings:
     first_round: str
     members: int
     clip: bool
+    frozen: bool
     caution: float
     early_stopping: bool
     threshold: float
@@ -77,6 +78,7 @@ class Settings:
         first_round: str | None,
         members: int | None,
         clip: bool | None,
+        frozen: bool,
         caution: float,
         early_stopping: bool,
         threshold: float,
@@ -100,6 +102,7 @@ class Settings:
             first_round=one_of("first_round", first_round or given.first_round, FIRST_ROUNDS),
             members=whole("members", given.members if members is None else members, 1),
             clip=flag("clip", given.clip if clip is None else clip),
+            frozen=flag("frozen", frozen),
             caution=_caution(caution),
             early_stopping=flag("early_stopping", early_stopping),
             threshold=_share("threshold", threshold),

@@ -11,7 +11,6 @@ from typing import Any
 from xnas_ray.controllers.design import Design, Designer
 from xnas_ray.controllers.design_evidence import Evidence
 from xnas_ray.controllers.nars import NARS
-from xnas_ray.controllers.nars_settings import CLIP
 from xnas_ray.errors import StoreError
 from xnas_ray.messages import Genotype
 from xnas_ray.service.archive import stored_card
@@ -62,7 +61,7 @@ def design_search(root: Path, search_id: str, query: Mapping[str, Any]) -> dict[
             fix=f"Ask the search that they come from: {card['spec']['parent']}.",
         )
     search = open_search(root, card)
-    evidence, clip = _evidence(root, search_id, search)
+    evidence, learning = _evidence(root, search_id, search)
     designer = Designer(
         search.space,
         search.shape,
@@ -71,7 +70,7 @@ def design_search(root: Path, search_id: str, query: Mapping[str, Any]) -> dict[
         members=asked.members,
         pool=asked.pool,
         caution=asked.caution,
-        clip=clip,
+        **learning,
     )
     designs = [designer.design(budget, asked.top, asked.neighbours) for budget in asked.budgets]
     return {
@@ -86,15 +85,17 @@ def design_search(root: Path, search_id: str, query: Mapping[str, Any]) -> dict[
     }
 
 
-def _evidence(root: Path, search_id: str, search: Search) -> tuple[Evidence, bool]:
-    """What the search's outcomes say, read as its controller reads them, and whether it clips labels."""
+def _evidence(root: Path, search_id: str, search: Search) -> tuple[Evidence, dict[str, bool]]:
+    """What the search's outcomes say, read as its controller reads them, and how a NARS search learns from them."""
     outcomes = replay(root, search_id).outcomes
-    controller, epoch, clip = search.controller(), None, CLIP
+    controller, epoch = search.controller(), None
+    learning: dict[str, bool] = {}
     if isinstance(controller, NARS):
         for outcome in outcomes:
             controller.tell(outcome)
-        epoch, clip = controller.stopping.epoch, controller.settings.clip
-    return Evidence.read(outcomes, search.space, search.goals[0], epoch), clip
+        epoch = controller.stopping.epoch
+        learning = {"clip": controller.settings.clip, "frozen": controller.settings.frozen}
+    return Evidence.read(outcomes, search.space, search.goals[0], epoch), learning
 
 
 def _warnings(designer: Designer, designs: Sequence[Sequence[Design]]) -> list[str]:
