@@ -14,6 +14,9 @@ RANGES = {
     "flops": (0.0, math.inf),
     "params": (0.0, math.inf),
     "ms": (0.0, math.inf),
+    "gap": (-100.0, 100.0),
+    "entropy": (0.0, math.inf),
+    "agreement": (0.0, 1.0),
 }
 """Least and largest value, by the last word of a metric's name."""
 
