@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from xnas_ray.controllers.nars_predictions import Unit
 from xnas_ray.messages import Outcome, TrialStatus
 from xnas_ray.spaces.base import Space
 from xnas_ray.surrogates.accuracy_predictor import AccuracyPredictor
-from xnas_ray.surrogates.calibration import interval_factor
+from xnas_ray.surrogates.calibration import interval_factor, spearman
 
 FOLDS = 5
 LEVEL = 0.6827
@@ -113,13 +112,4 @@ def cross_validated(
         mean[out] = labels.values[known].mean()
     error, baseline = (float(np.abs(guess - labels.values).mean()) for guess in (stated, mean))
     factor = interval_factor(labels.values, stated, spread**2, LEVEL) if (spread > 0).all() else 1.0
-    return HeldOut(folds, _spearman(ranked, labels.values), error, baseline, factor)
-
-
-def _spearman(first: np.ndarray, second: np.ndarray) -> float:
-    """Rank correlation; NaN where one side does not vary."""
-    from scipy.stats import spearmanr
-
-    if not np.ptp(first) or not np.ptp(second):
-        return math.nan
-    return float(spearmanr(first, second).statistic)
+    return HeldOut(folds, spearman(ranked, labels.values), error, baseline, factor)

@@ -10,6 +10,7 @@ import numpy as np
 
 from xnas_ray.controllers.nars_explain import EARLY_STOPPING, PREDICTOR, STAGES
 from xnas_ray.report.material import Material
+from xnas_ray.surrogates.calibration import spearman
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,8 +179,4 @@ def _stopping(table: pd.DataFrame) -> Stopping:
 
 def _spearman(first: Sequence[float], second: Sequence[float]) -> float:
     """Rank correlation; NaN of few, or where one side does not vary."""
-    from scipy.stats import spearmanr
-
-    if len(first) < FEWEST or not np.ptp(first) or not np.ptp(second):
-        return float("nan")
-    return float(spearmanr(first, second).statistic)
+    return spearman(np.asarray(first), np.asarray(second)) if len(first) >= FEWEST else float("nan")

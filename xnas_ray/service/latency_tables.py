@@ -31,29 +31,24 @@ def looked_up(spec: SearchSpec) -> bool:
     return LATENCY in spec.objectives or any(parse_constraint(text)[0] == LATENCY for text in spec.constraints)
 
 
-def pinned(root: Path, spec: SearchSpec, folder: Path) -> SearchSpec:
-    """The specification with its table in the store; itself where none is named.
+def pinned(root: Path, spec: SearchSpec) -> SearchSpec:
+    """The specification with its table in the store; itself where none is named, or it is where it will be found.
 
     Args:
         root: folder of the store.
         spec: of a search that is submitted.
-        folder: the task's bundle.
 
     Raises:
-        SpecError: a latency is asked for, but no table is named, or its name has neither form.
+        SpecError: a latency is asked for, but no table is named.
         TableError: the file cannot be read, or is no latency table.
         StoreError: it cannot be copied.
     """
     if not looked_up(spec):
         return spec
     name = _name(spec)
-    if _travels(name):
-        read_table(root, name, folder)
-        return spec
     path, wanted = _parts(name)
-    if wanted and Layout(root).latency_table(wanted).is_file():
-        read_table(root, name, folder)
-        return spec
+    if _travels(name) or (wanted and Layout(root).latency_table(wanted).is_file()):
+        return spec  # ``table_of`` reads it
     content = read_bytes(Path(path))
     found = LatencyTable.parse(content, path)
     if wanted and found.hash != wanted:

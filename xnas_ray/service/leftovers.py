@@ -220,7 +220,7 @@ def _bundles(layout: Layout, used: set[str], now_s: float) -> Iterator[Leftover]
 
 
 def _latency_tables(layout: Layout, used: set[str], now_s: float) -> Iterator[Leftover]:
-    for path in sorted((layout.root / "latency_tables").glob("*")):
+    for path in sorted(layout.latency_tables.glob("*")):
         if path.stem not in used and _is_old(path, now_s):
             yield Leftover(path, _size(path), "no search uses this latency table")
 

@@ -190,7 +190,7 @@ def resolve(root: Path, spec: SearchSpec, task_hash: str) -> Search:
         "seed": secrets.randbits(32) if spec.seed is None else spec.seed,
         "recipe": Recipe.from_mapping(problem.recipe, spec.recipe).as_mapping(),
     }
-    search = _assemble(root, latency_tables.pinned(root, spec.model_copy(update=update), task.folder), task, shape)
+    search = _assemble(root, latency_tables.pinned(root, spec.model_copy(update=update)), task, shape)
     _check_table(search)
     if data is not None:
         for objective in search.objectives:

@@ -79,7 +79,12 @@ class Layout:
         """The copy of a latency table."""
         if not _HASH.fullmatch(table_hash):
             raise StoreError("a table's hash is 8 to 128 hexadecimal digits.", field="table", got=table_hash)
-        return self.root / "latency_tables" / f"{table_hash}.json"
+        return self.latency_tables / f"{table_hash}.json"
+
+    @property
+    def latency_tables(self) -> Path:
+        """Copies of the tables in which searches look latencies up."""
+        return self.root / "latency_tables"
 
     @property
     def teachers(self) -> Path:
