@@ -6,6 +6,7 @@ resolved by the service, which knows what is installed.
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 import typing
@@ -250,3 +251,13 @@ def _spec_error(error: pydantic.ValidationError) -> SpecError:
     shown = "" if isinstance(first["input"], (dict, BaseModel)) else f", got {first['input']!r}"
     help_text = next((d for n, _, _, d in spec_fields() if n == name), "")
     return SpecError(f"{message}{shown}.", field=name, fix=f"It is: {help_text}." if help_text else None)
+
+
+def toml_value(value: Any) -> str:
+    """A value as TOML writes it, nulls in tables left out; JSON writes numbers, texts and lists alike."""
+    if isinstance(value, Mapping):
+        pairs = (f"{json.dumps(k)} = {toml_value(v)}" for k, v in value.items() if v is not None)
+        return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(toml_value, value)) + "]"
+    return json.dumps(value)

@@ -50,23 +50,16 @@ def validate(spec: SpecFile = None, as_json: AsJson = False, *, overrides: dict[
 
 def flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Nested mappings as dotted TOML keys and values; nulls and empty tables are left out."""
+    from xnas_ray.spec import toml_value
+
     found: list[tuple[str, str]] = []
     for name, inner in value.items():
         key = prefix + (name if name.replace("_", "a").replace("-", "a").isalnum() else json.dumps(name))
         if isinstance(inner, dict):
             found += flat(inner, f"{key}.")
         elif inner is not None:
-            found.append((key, _toml(inner)))
+            found.append((key, toml_value(inner)))
     return found
-
-
-def _toml(value: Any) -> str:
-    """A value as TOML; JSON writes numbers, texts and lists alike."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items() if v is not None) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value)
 
 
 # ---- lists ----------------------------------------------------------------------------------------------------------

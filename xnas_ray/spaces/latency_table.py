@@ -17,6 +17,7 @@ from xnas_ray.durable import whole_file
 from xnas_ray.errors import StoreError, TableError
 from xnas_ray.spaces.base import DataShape
 from xnas_ray.spaces.operators import Operator
+from xnas_ray.spec import toml_value
 
 FORMAT = "xnas-latency-table"
 VERSION = 1
@@ -55,7 +56,7 @@ class Conditions:
 
     def command(self, out: Path | str = "FILE") -> str:
         """The command that measures a table under these conditions; with the same file it adds what is missing."""
-        texts = (shlex.quote(f"{name}={_toml(value)}") for name, value in self.space_params.items())
+        texts = (shlex.quote(f"{name}={toml_value(value)}") for name, value in self.space_params.items())
         params = "".join(f" --space-params {text}" for text in texts)
         image = "x".join(map(str, self.shape.inputs[0]))
         return (
@@ -271,15 +272,6 @@ def write_whole(path: Path, content: bytes) -> None:
             file.write(content)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}.", field="--out") from error
-
-
-def _toml(value: Any) -> str:
-    """A parameter as TOML writes it; JSON writes all but tables alike."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value)
 
 
 def _check_types(conditions: Conditions) -> None:
