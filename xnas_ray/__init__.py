@@ -19,6 +19,7 @@ _EXPORTS = {
     "list_spaces": "xnas_ray.spaces.registry",
     "load_activations": "xnas_ray.store",
     "load_curves": "xnas_ray.store",
+    "load_tree_samples": "xnas_ray.store",
     "load_trials": "xnas_ray.store",
     "run_local": "xnas_ray.client",
     "register_controller": "xnas_ray.controllers.registry",

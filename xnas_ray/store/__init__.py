@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from xnas_ray.store.replay import SearchReplay, unfinished_searches
     from xnas_ray.store.reuse import ReuseIndex
     from xnas_ray.store.rows import CurveRow, LogRow, SearchRow, TrialRow
+    from xnas_ray.store.tree_samples import load_tree_samples
     from xnas_ray.store.writer import StoreWriter
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "load_explanations",
     "load_log",
     "load_spec",
+    "load_tree_samples",
     "load_trials",
     "new_search_id",
     "resolve_search_id",
@@ -73,6 +75,7 @@ _MODULES = {
     "replay": ("SearchReplay", "unfinished_searches"),
     "reuse": ("ReuseIndex",),
     "rows": ("CurveRow", "LogRow", "SearchRow", "TrialRow"),
+    "tree_samples": ("load_tree_samples",),
     "writer": ("StoreWriter",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

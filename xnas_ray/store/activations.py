@@ -16,8 +16,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from xnas_ray.errors import StoreError
-from xnas_ray.store.layout import Layout
-from xnas_ray.store.reader import load_trials, resolve_search_id
+from xnas_ray.store.reader import kept_file, resolve_search_id
 
 ACTIVATIONS_FILE = "activations.npz"
 CLASSES = "classes"
@@ -91,13 +90,9 @@ def load_activation_classes(root: Path | str, search_id: str, trial: int) -> tup
 
 
 def _file(root: Path | str, search_id: str, trial: int) -> Path:
-    layout, whole = Layout(root), resolve_search_id(root, search_id)
-    frame = load_trials(root, whole, columns=["trial", "artifacts"])
-    found = dict(zip(frame["trial"].tolist(), frame["artifacts"].tolist(), strict=True))
-    if trial not in found:
-        raise StoreError(f"search {whole} has no finished trial {trial}.", field="trial", got=trial)
-    path = layout.inside(found[trial]) / ACTIVATIONS_FILE if isinstance(found[trial], str) else None
-    if path is None or not path.is_file():
+    whole = resolve_search_id(root, search_id)
+    path = kept_file(root, whole, trial, ACTIVATIONS_FILE)
+    if path is None:
         raise StoreError(
             f"no activations are kept of trial {whole}/{trial}.",
             field="trial",

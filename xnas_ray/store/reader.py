@@ -231,6 +231,26 @@ def load_spec(root: Path | str, search_id: str) -> dict[str, Any]:
     return json.loads(spec or "{}")
 
 
+def kept_file(root: Path | str, search_id: str, trial: int, name: str) -> Path | None:
+    """A file that a trial left behind; None where it is not kept.
+
+    Args:
+        root: folder of the store.
+        search_id: the whole id.
+        trial: number of a finished trial.
+        name: of the file, such as ``weights.pt``.
+
+    Raises:
+        StoreError: no such trial, or its row names a place outside the store.
+    """
+    frame = load_trials(root, search_id, columns=["trial", "artifacts"])
+    found = dict(zip(frame["trial"].tolist(), frame["artifacts"].tolist(), strict=True))
+    if trial not in found:
+        raise StoreError(f"search {search_id} has no finished trial {trial}.", field="trial", got=trial)
+    path = Layout(root).inside(found[trial]) / name if isinstance(found[trial], str) else None
+    return path if path is not None and path.is_file() else None
+
+
 def resolve_search_id(root: Path | str, prefix: str) -> str:
     """The id of the search that is meant.
 
