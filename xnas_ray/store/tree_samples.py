@@ -7,9 +7,8 @@ look, with their images, so that a report shows them without the network and wit
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
@@ -20,6 +19,8 @@ from xnas_ray.store.reader import kept_file, resolve_search_id
 TREE_SAMPLES_FILE = "decision_tree.npz"
 AMBIGUOUS, SIMILAR = "ambiguous", "similar"
 GROUPS = (AMBIGUOUS, SIMILAR)
+
+_INTEGERS = ("node", "sample", "target", "network", "soft", "hard")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +61,9 @@ class TreeSamples:
 
     def __post_init__(self) -> None:
         """Check what a reader relies on: files can be damaged, or not ours."""
-        count, kinds = len(self.group), {"i": self._integers, "f": ("path_entropy", "reach")}
+        count, kinds = len(self.group), {"i": _INTEGERS, "f": ("path_entropy", "reach")}
         wrong = [name for kind, names in kinds.items() for name in names if getattr(self, name).dtype.kind != kind]
-        wrong += [name for name in (*self._integers, "path_entropy") if getattr(self, name).shape != (count,)]
+        wrong += [name for name in (*_INTEGERS, "path_entropy") if getattr(self, name).shape != (count,)]
         if self.reach.ndim != 2 or len(self.reach) != count or not np.isfinite(self.reach).all():
             wrong.append("reach")
         if (
@@ -82,8 +83,6 @@ class TreeSamples:
             ]
         if wrong:
             raise StoreError(f"samples of a tree do not fit together: {', '.join(wrong)}.", field="samples")
-
-    _integers: ClassVar = ("node", "sample", "target", "network", "soft", "hard")
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -147,4 +146,4 @@ def read_tree_samples(path: Path) -> TreeSamples:
     return TreeSamples(**{**arrays, "classes": tuple(map(str, arrays["classes"].tolist()))})
 
 
-_MEMBERS = tuple(name for name in TreeSamples.__dataclass_fields__ if name != "classes")
+_MEMBERS = tuple(field.name for field in fields(TreeSamples) if field.name != "classes")
