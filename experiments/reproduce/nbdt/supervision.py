@@ -2,10 +2,11 @@
 
 ``python experiments/reproduce/nbdt/supervision.py`` trains one cell of NAS-Bench-201 on digits from scratch with
 several seeds, as a search would with these recipes: on labels alone, and along trees that are induced from its own
-weights while it is trained. A seed gives all recipes the same initial weights and the same order of images. Shown are means
-and standard deviations over the seeds, in percent, on the test split, after the last epoch: nothing is selected.
+weights while it is trained. A seed gives all recipes the same initial weights and the same order of images. Shown are
+means and standard deviations over the seeds, in percent, on the test split, after the last epoch: nothing is selected.
 ``gap`` is the network's accuracy less that of the tree that it was trained along, by soft inference; ``gap of its
-weights`` the same of the tree that its last weights hold, which for labels alone is the only one. Under two CPU minutes.
+weights`` the same of the tree that its last weights hold, which for labels alone is the only one. Under two CPU
+minutes.
 """
 
 from __future__ import annotations
