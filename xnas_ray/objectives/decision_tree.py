@@ -20,6 +20,8 @@ from xnas_ray.networks.final_layer import final_layer
 from xnas_ray.objectives.base import Objective
 from xnas_ray.objectives.registry import register_objective
 from xnas_ray.objectives.tree_outcome import EntropyOf, TreeOutcome
+from xnas_ray.objectives.tree_samples import tree_samples
+from xnas_ray.store.tree_samples import TreeSamples
 from xnas_ray.tasks.base import Data, Problem
 from xnas_ray.training.trained import TrainedCandidate, autocast, place
 
@@ -72,6 +74,14 @@ class DecisionTreeObjective(Objective):
                 ) from None
             mine[key] = TreeOutcome(tree, trained.outputs.float(), trained.targets)
         return mine[key]
+
+    def samples(self, trained: TrainedCandidate) -> TreeSamples:
+        """Validation samples that show what the tree does (see ``tree_samples``).
+
+        Raises:
+            ObjectiveError: as for ``outcome``.
+        """
+        return tree_samples(trained, self.outcome(trained))
 
     def _tree(self, trained: TrainedCandidate) -> Hierarchy:
         data, names = trained.data, trained.data.classes or ()
