@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     from xnas_ray.store.tree_samples import TreeSamples
 
-MOST_NODES = 40
+MOST_NODES = 32
 """Nodes whose examples are drawn."""
 
 _COLUMNS = 5
-_PANEL_INCHES = (1.5, 1.75)
+_PANEL_INCHES, _SMALL_INCHES = (1.5, 1.75), (0.75, 0.95)
 _CHARS = 26
 
 
@@ -107,8 +107,8 @@ def sample_figure(info: SampleInfo) -> Figure:
     from matplotlib.figure import Figure
 
     columns = max([1, *(len(panels) for _, panels in info.rows)])
-    width, height = _PANEL_INCHES
     named = any(name for name, _ in info.rows)
+    width, height = _SMALL_INCHES if named else _PANEL_INCHES
     size = (max(4.5, width * columns + (1.6 if named else 0.0)), height * max(1, len(info.rows)) + 0.4)
     figure = Figure(figsize=size, layout="constrained")
     figure.suptitle(info.title, fontsize=9)

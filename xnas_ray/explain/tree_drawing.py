@@ -28,6 +28,8 @@ MOST_NODES = 160
 _COLUMN_INCHES, _ROW_INCHES = 1.7, 0.42
 _WIDEST_POINTS, _THINNEST_POINTS = 9.0, 0.4
 _LABEL_CHARS = 24
+_CHAR_COLUMNS = 0.037
+_IMAGE_ROWS = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +140,10 @@ def tree_figure(info: TreeInfo) -> Figure:
     for mark in info.marks:
         if mark.parent is not None:
             _draw_branch(axes, places[mark.parent], mark)
+    right = max(mark.x + _CHAR_COLUMNS * (4 + min(_LABEL_CHARS, len(mark.label))) for mark in info.marks if mark.end)
     for mark in info.marks:
         _draw_node(axes, mark)
+        _draw_images(axes, mark, right)
     return figure
 
 
@@ -155,14 +159,18 @@ def _draw_node(axes: Axes, mark: TreeMark) -> None:
     label = shortened(mark.label, _LABEL_CHARS)
     axes.text(mark.x + 0.06, mark.y - 0.02, label, fontsize=7, va="center", parse_math=False, bbox=_BEHIND, zorder=3)
     if not mark.end and math.isfinite(mark.entropy):
-        axes.text(mark.x + 0.06, mark.y + 0.34, f"{mark.entropy:.2f} nats", fontsize=5, color=OTHER_COLOUR, zorder=3)
-    height = 0.8
+        grey: dict[str, Any] = {"fontsize": 5, "color": OTHER_COLOUR, "bbox": _BEHIND}
+        axes.text(mark.x + 0.06, mark.y + 0.36, f"{mark.entropy:.2f} nats", zorder=3, **grey)
+
+
+def _draw_images(axes: Axes, mark: TreeMark, right: float) -> None:
+    """Examples in columns that all nodes share, from ``right`` on."""
     for place, image in enumerate(mark.images):
-        wide = height * _ROW_INCHES / _COLUMN_INCHES * image.shape[1] / image.shape[0]
-        left = mark.x + 1.15 + place * (wide + 0.03)
+        wide = _IMAGE_ROWS * _ROW_INCHES / _COLUMN_INCHES * image.shape[1] / image.shape[0]
+        left = right + place * (wide + 0.03)
         axes.imshow(
             np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image,
-            extent=(left, left + wide, mark.y + height / 2, mark.y - height / 2),
+            extent=(left, left + wide, mark.y + _IMAGE_ROWS / 2, mark.y - _IMAGE_ROWS / 2),
             aspect="auto",
             interpolation="nearest",
             zorder=3,
