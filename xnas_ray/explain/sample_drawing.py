@@ -6,9 +6,9 @@ As in Optuna a drawing is two functions: ``ambiguous_info`` and ``similar_info``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +27,7 @@ MOST_NODES = 32
 
 _COLUMNS = 5
 _PANEL_INCHES, _SMALL_INCHES = (1.5, 1.75), (0.75, 0.95)
-_CHARS = 26
+_CHARS, _NAME_CHARS = 26, 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +68,17 @@ def ambiguous_info(tree: pd.DataFrame, samples: TreeSamples) -> SampleInfo:
     table = ambiguous_table(tree, samples)
     images = samples.images[samples.group == AMBIGUOUS]
     panels = [
-        SamplePanel(
-            image,
-            f"{row['target']}; tree: {row['hard']}\nat {shortened(row['doubt'], _CHARS)}\n"
-            f"path entropy {row['path_entropy']:.2f}",
-            row["hard"] != row["target"],
-        )
+        SamplePanel(image, _facts(row), row["hard"] != row["target"])
         for image, row in zip(images, table.to_dict("records"), strict=True)
     ]
     rows = [("", tuple(panels[i : i + _COLUMNS])) for i in range(0, len(panels), _COLUMNS)]
     return SampleInfo(tuple(rows), "largest path entropy: label, hard inference, the least certain decision")
+
+
+def _facts(row: Mapping[str, Any]) -> str:
+    target, hard = (shortened(row[name], _NAME_CHARS) for name in ("target", "hard"))
+    doubt = shortened(row["doubt"], _CHARS)
+    return f"{target}; tree: {hard}\nat {doubt}\npath entropy {row['path_entropy']:.2f}"
 
 
 def similar_info(tree: pd.DataFrame, samples: TreeSamples, *, most: int = MOST_NODES) -> SampleInfo:
@@ -93,7 +94,7 @@ def similar_info(tree: pd.DataFrame, samples: TreeSamples, *, most: int = MOST_N
     images = samples.images[similar[np.argsort(samples.node[similar], kind="stable")]]
     rows: dict[int, list[SamplePanel]] = {}
     for image, row in zip(images, table.to_dict("records"), strict=True):
-        panel = SamplePanel(image, str(row["target"]), not row["own"])
+        panel = SamplePanel(image, shortened(str(row["target"]), _NAME_CHARS), not row["own"])
         rows.setdefault(int(row["node"]), []).append(panel)
     shown = [node for node in upper_nodes(tree, most)["node"].tolist() if node in rows]
     names = tree["name"].tolist()

@@ -27,7 +27,7 @@ MOST_NODES = 160
 
 _COLUMN_INCHES, _ROW_INCHES = 1.7, 0.42
 _WIDEST_POINTS, _THINNEST_POINTS = 9.0, 0.4
-_LABEL_CHARS = 24
+_LABEL_CHARS, _TITLE_CHARS = 24, 160
 _CHAR_COLUMNS = 0.037
 _IMAGE_ROWS = 0.8
 
@@ -135,7 +135,7 @@ def tree_figure(info: TreeInfo) -> Figure:
     axes.set_ylim(rows - 0.2, -1.4)
     axes.axis("off")
     below = f"\n{info.left_out} nodes below are left out" if info.left_out else ""
-    axes.text(-0.1, -1.1, info.title + below, fontsize=9, va="center", parse_math=False)
+    axes.text(-0.1, -1.1, shortened(info.title, _TITLE_CHARS) + below, fontsize=9, va="center", parse_math=False)
     places = {mark.node: mark for mark in info.marks}
     for mark in info.marks:
         if mark.parent is not None:
