@@ -13,9 +13,15 @@ import pandas as pd
 import pytest
 
 from xnas_ray.commands.tree_explanations import SHOWN_NODES
+from xnas_ray.explain import wordnet
 from xnas_ray.explain.tree_table import ambiguous_table, similar_table, tree_of_trial
+from xnas_ray.service.http_api import Api
+from xnas_ray.service.http_app import make_app
+from xnas_ray.service.http_server import HttpServer
+from xnas_ray.service.store_access import LocalStore
 from xnas_ray.store import StoreWriter, load_explanations, load_tree_samples, load_trials
 
+TOKEN = "ab" * 32
 SMALL = Path(__file__).parents[1] / "explain" / "small_wordnet"
 
 
@@ -81,7 +87,8 @@ def test_tables_and_figures_in_a_folder(xnas, tree_store, tmp_path, with_wordnet
         *("--out", tmp_path / "why", "--root", tree_store.root),
     )
     assert printed.code == 0, printed.err
-    tables = ("decision_tree", "ambiguous", "similar", "superclasses", "node_meaning", "unseen_classes")
+    tables = ("decision_tree", "ambiguous", "similar", "unseen_traversals")
+    tables += ("superclasses", "node_meaning", "unseen_classes")
     figures = ("decision_tree", "ambiguous", "similar", "node_meaning")
     expected = {f"{name}.{kind}" for name in tables for kind in ("csv", "parquet")}
     expected |= {f"{name}.{kind}" for name in figures for kind in ("svg", "png")}
@@ -144,6 +151,36 @@ def test_unseen_classes(xnas, tree_store, with_wordnet):
     named = xnas(*given, "--hypothesis", "0=Rex,wagon", "--json")
     assert {r["class"] for r in json.loads(named.out)["unseen_classes"]} == {"Rex", "wagon"}
     assert xnas(*given, "--data", "side=5").code == 2
+
+
+def test_without_wordnet_and_words_it_is_shown_where_classes_end(xnas, tree_store, monkeypatch, tmp_path):
+    for name in ("XNAS_DATA", "WNSEARCHDIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(wordnet, "DEBIAN", tmp_path)
+    given = ("explain", tree_store.search_id, 1, "--unseen", tree_store.folder / "other", "--root", tree_store.root)
+    printed = xnas(*given)
+    assert printed.code == 0 and "there is no WordNet" in printed.out and "superclasses" not in printed.out
+    found = json.loads(xnas(*given, "--json").out)
+    ends = [row for row in found["unseen_traversals"] if row["class"] == "Rex" and row["leaf"]]
+    assert "superclasses" not in found and sum(row["share"] for row in ends) == pytest.approx(1)
+    best = max(ends, key=lambda row: row["share"])
+    (line,) = (line for line in printed.out.splitlines() if line.startswith("Rex"))
+    assert line.split()[1] == best["name"] == "dog" and f"{best['share']:.0%}" in line
+
+
+def test_over_http_the_tables_are_shown(xnas, tree_store, fake_head, monkeypatch, tmp_path):
+    server = HttpServer(lambda: make_app(Api(fake_head, LocalStore(tree_store.root), TOKEN, "1.2.3")), "127.0.0.1")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XNAS_TOKEN", TOKEN)
+    monkeypatch.setenv("XNAS_ADDRESS", server.address)
+    try:
+        printed = xnas("explain", tree_store.search_id, 1, "--tree")
+        assert printed.code == 0 and "animal" in printed.out and "needs the folder of the store" in printed.out
+        refused = xnas("explain", tree_store.search_id, 1, "--unseen", tree_store.folder / "other")
+        assert refused.code != 0 and "needs the folder of the store" in refused.err
+    finally:
+        server.stop()
+        server.join(10)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from xnas_ray.explain.node_meaning import Meanings
     from xnas_ray.search_handle import SearchHandle
     from xnas_ray.service.unseen import Unseen
     from xnas_ray.store.tree_samples import TreeSamples
@@ -24,7 +23,11 @@ TREES = "decision_tree"
 """Kind of the tables that are shown, and name of what is written."""
 
 SHOWN_NODES = 40
-"""Most nodes that are printed: those down to some depth; ``--json`` and ``--out`` have all."""
+"""Most nodes that are printed: those down to some depth, and most classes; ``--json`` and ``--out`` have all."""
+
+TRAVERSALS = "unseen_traversals"
+ENDS = 3
+"""Classes at which those of another task end most often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class _Found:
         missing: why they are not.
         tables: by name, in the order in which they are shown.
         source: where the data of the other task come from.
+        untested: why no hypothesis was tested on them.
     """
 
     tree: pd.DataFrame
@@ -57,6 +61,7 @@ class _Found:
     missing: str
     tables: dict[str, pd.DataFrame | None]
     source: str = ""
+    untested: str = ""
 
 
 def has_tree(handle: SearchHandle, trial: int) -> bool:
@@ -115,9 +120,8 @@ def _find(handle: SearchHandle, trial: int, about: About) -> _Found:
     }
     if about.task is None:
         return _Found(tree, samples, missing, tables)
-    meanings, unseen = _meanings(handle, trial, tree, about)
-    tables |= {"superclasses": meanings.superclasses, "node_meaning": meanings.children}
-    return _Found(tree, samples, missing, tables | {"unseen_classes": meanings.classes}, unseen.source)
+    unseen, untested = _add_unseen(tables, handle, trial, about)
+    return _Found(tree, samples, missing, tables, unseen.source, untested)
 
 
 def _samples(handle: SearchHandle, trial: int) -> tuple[TreeSamples | None, str]:
@@ -129,12 +133,27 @@ def _samples(handle: SearchHandle, trial: int) -> tuple[TreeSamples | None, str]
         return None, str(error)
 
 
-def _meanings(handle: SearchHandle, trial: int, tree: pd.DataFrame, about: About) -> tuple[Meanings, Unseen]:
-    from xnas_ray.service.unseen import unseen_meanings, unseen_outputs
+def _add_unseen(
+    tables: dict[str, pd.DataFrame | None], handle: SearchHandle, trial: int, about: About
+) -> tuple[Unseen, str]:
+    """Add what is found on the other task; where WordNet has no hypothesis this says why."""
+    from xnas_ray.explain.traversals import traversals
+    from xnas_ray.service.unseen import named_hierarchy, unseen_meanings, unseen_outputs
 
+    tree = tables[TREES]
+    assert tree is not None
     asked = dict(parse_assignment(text, "--data") for text in about.data)
     unseen = unseen_outputs(handle.client.folder, handle.id, trial, str(about.task), asked)
-    return unseen_meanings(tree, unseen, about.hypotheses), unseen
+    hierarchy, _ = named_hierarchy(tree, unseen)
+    tables[TRAVERSALS] = traversals(hierarchy, unseen.logits, unseen.targets, unseen.classes)
+    try:
+        found = unseen_meanings(tree, unseen, about.hypotheses)
+    except ExplanationError as error:
+        if about.hypotheses:
+            raise
+        return unseen, str(error)
+    tables |= {"superclasses": found.superclasses, "node_meaning": found.children, "unseen_classes": found.classes}
+    return unseen, ""
 
 
 # ---- in the terminal -------------------------------------------------------------------------------------------------
@@ -163,8 +182,12 @@ def _say(found: _Found, number: int) -> None:
     else:
         _say_ambiguous(found, number)
         _say_similar(found, shown)
-    if "superclasses" in found.tables:
-        _say_meanings(found)
+    if TRAVERSALS in found.tables:
+        _say_traversals(found)
+        if found.untested:
+            say(f"\n{found.untested}")
+        else:
+            _say_meanings(found)
 
 
 def _say_ambiguous(found: _Found, number: int) -> None:
@@ -196,10 +219,26 @@ def _say_similar(found: _Found, shown: pd.DataFrame) -> None:
     say_drawn(table(("node", "name", "examples"), rows, width=MAX_WIDTH))
 
 
+def _say_traversals(found: _Found) -> None:
+    frame = found.tables[TRAVERSALS]
+    assert frame is not None
+    say(f"\nwhere classes of another task end: {found.source}")
+    ends: dict[str, list[tuple[float, str]]] = {}
+    for row in frame[frame["leaf"]].to_dict("records"):
+        ends.setdefault(row["class"], []).append((row["share"], row["name"]))
+    rows = [
+        (name, ", ".join(f"{leaf} {share:.0%}" for share, leaf in sorted(some, reverse=True)[:ENDS]))
+        for name, some in list(ends.items())[:SHOWN_NODES]
+    ]
+    say_drawn(table(("class", "ends"), rows, width=MAX_WIDTH))
+    if len(ends) > SHOWN_NODES:
+        say(f"… {len(ends) - SHOWN_NODES} classes more: --json or --out FOLDER")
+
+
 def _say_meanings(found: _Found) -> None:
     superclasses, children = found.tables["superclasses"], found.tables["node_meaning"]
     assert superclasses is not None and children is not None
-    say(f"\nsuperclasses of unseen classes: {found.source}")
+    say("\nsuperclasses of unseen classes")
     facts = ("node", "hypothesis", "classes", "samples")
     shares = ("network", "network_within", "mean_logit", "tree", "most")
     rows = [

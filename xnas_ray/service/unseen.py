@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from xnas_ray.explain.hierarchy import Hierarchy
     from xnas_ray.explain.node_meaning import Meanings
+    from xnas_ray.explain.wordnet import WordNet
     from xnas_ray.tasks.base import Data
 
 
@@ -124,13 +126,8 @@ def unseen_meanings(tree: pd.DataFrame, unseen: Unseen, hypotheses: Sequence[str
     """
     from xnas_ray.explain.node_meaning import node_meanings
     from xnas_ray.explain.superclasses import hypothesis, unseen_only, user_sides, wordnet_hypotheses
-    from xnas_ray.explain.wordnet import find_wordnet, wordnet_folder
-    from xnas_ray.explain.wordnet_hierarchy import named_by_wordnet
 
-    wordnet = find_wordnet() if wordnet_folder() is not None else None
-    hierarchy = hierarchy_of(tree, unseen.own_classes)
-    if wordnet is not None and unseen.own_wnids is not None:  # the worker may have had none
-        hierarchy = named_by_wordnet(hierarchy, unseen.own_wnids, wordnet=wordnet)
+    hierarchy, wordnet = named_hierarchy(tree, unseen)
     wnids = unseen_only(hierarchy, unseen.classes, unseen.wnids, wordnet)
     if hypotheses:
         given = [user_sides(hierarchy, text, unseen.classes, wordnet) for text in hypotheses]
@@ -144,3 +141,22 @@ def unseen_meanings(tree: pd.DataFrame, unseen: Unseen, hypotheses: Sequence[str
             fix="Say it yourself, as --hypothesis '0=CLASS+CLASS,CLASS'; `xnas similarities` tells how to get WordNet.",
         )
     return node_meanings(hierarchy, unseen.logits, unseen.targets, unseen.classes, chosen)
+
+
+def named_hierarchy(tree: pd.DataFrame, unseen: Unseen) -> tuple[Hierarchy, WordNet | None]:
+    """The hierarchy of a trial's tree, named by WordNet where it is on this machine: the worker may have had none.
+
+    Args:
+        tree: of the trial.
+        unseen: gives the network's classes.
+    """
+    from xnas_ray.explain.wordnet import find_wordnet, wordnet_folder
+    from xnas_ray.explain.wordnet_hierarchy import named_by_wordnet
+
+    hierarchy = hierarchy_of(tree, unseen.own_classes)
+    if wordnet_folder() is None:
+        return hierarchy, None
+    wordnet = find_wordnet()
+    if unseen.own_wnids is not None:
+        hierarchy = named_by_wordnet(hierarchy, unseen.own_wnids, wordnet=wordnet)
+    return hierarchy, wordnet
