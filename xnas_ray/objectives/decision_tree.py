@@ -19,6 +19,8 @@ from xnas_ray.objectives.base import Objective
 from xnas_ray.objectives.network_tree import as_hierarchy, induced_tree, wordnet_tree
 from xnas_ray.objectives.registry import register_objective
 from xnas_ray.objectives.tree_outcome import EntropyOf, TreeOutcome
+from xnas_ray.objectives.tree_samples import tree_samples
+from xnas_ray.store.tree_samples import TreeSamples
 from xnas_ray.tasks.base import Data, Problem
 from xnas_ray.training.trained import TrainedCandidate
 
@@ -71,6 +73,14 @@ class DecisionTreeObjective(Objective):
             tree = self._induced(trained) if along is None else as_hierarchy(along)
             mine[key] = TreeOutcome(tree, trained.outputs.float(), trained.targets)
         return mine[key]
+
+    def samples(self, trained: TrainedCandidate) -> TreeSamples:
+        """Validation samples that show what the tree does (see ``tree_samples``).
+
+        Raises:
+            ObjectiveError: as for ``outcome``.
+        """
+        return tree_samples(trained, self.outcome(trained))
 
     def _induced(self, trained: TrainedCandidate) -> Hierarchy:
         try:
