@@ -19,7 +19,7 @@ from xnas_ray.report.heat_maps import LAYERS, PAIRS, layer_map, pair_map
 from xnas_ray.report.lineage import lineage
 from xnas_ray.report.material import Material, chosen
 from xnas_ray.report.motif_panels import MOTIFS, search_motifs
-from xnas_ray.report.nars import NarsInfo, nars_info
+from xnas_ray.report.nars import nars_info
 from xnas_ray.report.progress import (
     Box,
     Steps,
@@ -29,7 +29,7 @@ from xnas_ray.report.progress import (
     hypervolume_steps,
     spending,
 )
-from xnas_ray.report.supernets import SupernetInfo, supernet_info
+from xnas_ray.report.supernets import supernet_info
 from xnas_ray.report.timeline import counts, timeline
 from xnas_ray.report.trees import PICTURES_BYTES, trees_info
 from xnas_ray.spaces.base import Choice
@@ -140,11 +140,9 @@ def _search(one: Searched, box: Box | None, colour: str, pictures_bytes: int) ->
         "motifs": motifs,
         **_maps(material, everything),
         "curves": _curves(material, everything),
-        "supernets": None if supernets is None else _supernets(supernets),
-        "nars": None if rounds is None else _nars(rounds),
-        "trees": None
-        if trees is None
-        else {part: plain(getattr(trees, part)) for part in ("trees", "pictures", "notes")},
+        "supernets": _parts(supernets, "lines", "probabilities", "strengths", "derived", "methods"),
+        "nars": _parts(rounds, "rounds", "predictions", "stopping"),
+        "trees": _parts(trees, "trees", "of", "pictures", "notes"),
         "tables": _tables(material, everything, kinds),
     }
 
@@ -266,14 +264,9 @@ def _curves(material: Material, trials: Sequence[int]) -> dict[str, Any]:
     return found
 
 
-def _supernets(found: SupernetInfo) -> dict[str, Any]:
-    """What the page draws of a differentiable search."""
-    return {part: plain(getattr(found, part)) for part in ("lines", "probabilities", "strengths", "derived", "methods")}
-
-
-def _nars(found: NarsInfo) -> dict[str, Any]:
-    """What the page draws of a search by NARS."""
-    return {part: plain(getattr(found, part)) for part in ("rounds", "predictions", "stopping")}
+def _parts(found: object | None, *names: str) -> dict[str, Any] | None:
+    """What the page draws of an info, by the names of its attributes; None where there is none."""
+    return None if found is None else {name: plain(getattr(found, name)) for name in names}
 
 
 def _tables(material: Material, trials: Sequence[int], drawn: Set[str]) -> list[dict[str, Any]]:

@@ -106,12 +106,14 @@ class TreesInfo:
     Attributes:
         kinds: kinds of explanations that need not be shown beside it.
         trees: at most ``MOST_TREES``.
+        of: how many trials have one.
         pictures: PNG files as data URIs, each once.
         notes: trials whose table is no tree.
     """
 
     kinds: frozenset[str]
     trees: tuple[ShownTree, ...]
+    of: int
     pictures: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -134,7 +136,13 @@ def trees_info(material: Material, trials: Sequence[int], *, pictures_bytes: int
     for i, (trial, frame) in enumerate(picked):
         album.limit = album.bytes + (pictures_bytes - album.bytes) // (len(picked) - i)
         trees.append(_shown(material, trial, frame, album, MOST_DECISIONS // len(picked)))
-    return TreesInfo(frozenset({TREE}), tuple(trees), tuple(album.pictures), tuple(notes))
+    return TreesInfo(
+        kinds=frozenset({TREE}),
+        trees=tuple(trees),
+        of=int(table["trial"].nunique()),
+        pictures=tuple(album.pictures),
+        notes=tuple(notes),
+    )
 
 
 def _is_of_trees(table: pd.DataFrame) -> bool:

@@ -80,6 +80,9 @@ function treeTools(search, s, now) {
     trialButton(s, now.trial, "all about this trial"),
     element("button", { type: "button", click: () => open(inner) }, "open all"),
     element("button", { type: "button", click: () => open(openAtFirst(now.tree)) }, "as at first"),
+    search.trees.of > search.trees.trees.length
+      ? element("span", { class: "soft" }, `${search.trees.trees.length} of ${number(search.trees.of)} trees`)
+      : null,
   );
 }
 
