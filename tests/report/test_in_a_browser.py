@@ -338,6 +338,9 @@ def test_nodes_of_trees_open_and_close(page, treed, tmp_path, xnas):
     assert 10 < nodes(page) < 90, "a hundred classes are closed below some level"
     press(page, "open all")
     assert nodes(page) == (table["trial"] == best).sum()
+    page.ask("document.querySelector('#trees .grown .wide').scrollLeft = 30")
+    page.ask("document.querySelector('#trees .samples button').click()")
+    assert page.ask("document.querySelector('#trees .grown .wide').scrollLeft") == 30, "nobody is moved elsewhere"
     press(page, "as at first")
     assert nodes(page) < 90
 

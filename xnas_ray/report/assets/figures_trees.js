@@ -4,7 +4,8 @@ const FEW_ROWS = 40; // rows that are open at first, as far as whole levels fit
 const ROW = 26,
   PICTURE = 22,
   EDGE_WIDTH = 15,
-  LABELS = 190; // room for the names of classes on the right
+  WIDTH = 815,
+  LABELS = 270; // of it for the names of classes on the right, and what a sample is to them
 const SCALE = 10000; // of the decisions in the report
 
 /** What follows from the parents: children, depths, leaves below, and the order from top to bottom. */
@@ -97,7 +98,7 @@ function treePlaces(tree, open) {
       const own = children[i].map((c) => places.get(c).y);
       places.get(i).y = (own[0] + own[own.length - 1]) / 2;
     }
-  const step = Math.max(56, Math.min(150, (780 - LABELS) / deepest));
+  const step = Math.max(84, Math.min(150, (WIDTH - 16 - LABELS) / deepest));
   for (const place of places.values()) place.x = 16 + place.depth * step;
   return { places, step, width: 16 + deepest * step + LABELS, height: ROW * (rows + 0.6) };
 }
@@ -143,7 +144,7 @@ function treeDrawing(tree, shown) {
     });
   const nodes = [...places.keys()].map((i) => nodeDrawing(tree, i, shown, laid, words.get(i) || []));
   const size = { viewBox: `0 0 ${width} ${height}`, width, height };
-  return svg("svg", { class: "tree", role: "tree", ...size, keydown: shown.act.key }, edges, nodes);
+  return svg("svg", { class: "tree", role: "tree", ...size, keydown: shown.act.key }, svg("g", { "aria-hidden": "true" }, edges), nodes);
 }
 
 function nodeDrawing(tree, i, { open, node, sample, pictures, id, act }, { places, step }, words) {
@@ -180,7 +181,8 @@ function nodeDrawing(tree, i, { open, node, sample, pictures, id, act }, { place
 
 /** The name of an open node, above the line that leads to it; the root has a row to itself in the panel. */
 function overName(tree, i, x, y, step) {
-  const name = shortened(tree.names[i], Math.floor((step - 14) / 5.4));
+  const plain = tree.names[i].replace(/ \(\d+ classes\)$/, ""), // which can be counted
+    name = shortened(plain, Math.floor((step - 14) / 5.4));
   return i ? svg("text", { class: "over", x: x - 10, y: y - 8 }, name) : null;
 }
 
@@ -193,8 +195,8 @@ function rowName(tree, i, x, y, closed, words, pictures) {
     svg(
       "text",
       { x: x + 12 + (picture ? PICTURE + 5 : 0), y: y + 4 },
-      shortened(tree.names[i], words.length ? 15 : 24),
-      closed ? svg("tspan", { class: "soft" }, ` +${treeShape(tree).below[i]}`) : null,
+      shortened(tree.names[i], words.length ? 12 : 26),
+      closed && !words.length ? svg("tspan", { class: "soft" }, ` +${treeShape(tree).below[i]}`) : null,
       words.length ? svg("tspan", { class: "mark" }, ` ${words.join(", ")}`) : null,
     ),
   ];

@@ -10,7 +10,9 @@ function fillTrees(part) {
     part(`notes ${s}`, () => notes.map((note) => element("p", { class: "error" }, note)));
     if (!trees.length) continue;
     const now = treeView(search),
-      focused = document.activeElement && document.activeElement.closest(`#tree-${s} [data-node]`);
+      frame = () => document.querySelector(`#tree-${s} .wide`),
+      focused = document.activeElement && document.activeElement.closest(`#tree-${s} [data-node]`),
+      across = frame() ? frame().scrollLeft : 0;
     part(`tools ${s}`, () => treeTools(search, s, now));
     part(`samples ${s}`, () => sampleStrip(search, now));
     part(`tree ${s}`, () =>
@@ -21,6 +23,7 @@ function fillTrees(part) {
         element("div", { class: "about", "aria-live": "polite" }, aboutSample(search, now), aboutNode(search, now)),
       ),
     );
+    frame().scrollLeft = across;
     if (focused) focusNode(s, now.node);
   }
 }
@@ -157,8 +160,12 @@ function aboutSample(search, now) {
       ["soft", tree.names[sample.soft]],
       ["hard", tree.names[sample.hard]],
       ["path entropy", `${number(Math.round(sample.path_entropy * 1e4) / 1e4)} nats`],
-      ["its way", way.map((i) => `${shortened(tree.names[i], 30)}${share(i)}`).join(" → ")],
     ]),
+    element(
+      "ol",
+      { "aria-label": "its way" },
+      way.map((i) => element("li", {}, `${shortened(tree.names[i], 40)}${share(i)}`)),
+    ),
     element("button", { type: "button", click: () => changeTree(search, { sample: null }) }, "back to all samples"),
   ];
 }
@@ -226,6 +233,7 @@ function treeKeys(event, search, s, now) {
   else if (to !== undefined) {
     changeTree(search, { node: to });
     focusNode(s, to);
+    document.activeElement.scrollIntoView({ block: "nearest", inline: "nearest" });
   } else if (!event.key.startsWith("Arrow")) return;
   event.preventDefault();
   event.stopPropagation(); // the arrows of the trial panel are not meant
