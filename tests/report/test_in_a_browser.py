@@ -421,8 +421,8 @@ def test_samples_are_followed_through_trees(page, treed, tmp_path, xnas):
     quiet(page, path)
 
 
-SPACE = "document.querySelectorAll('#front .plot')[1]"
-IN_SPACE = f"""(() => {{ const plot = {SPACE}, trace = plot.data[1], scene = plot._fullLayout.scene._scene;
+DEEP = "document.querySelectorAll('#front .plot')[1]"
+SPACE_POINT = f"""(() => {{ const plot = {DEEP}, trace = plot.data[1], scene = plot._fullLayout.scene._scene;
     const {{ projection, view, model }} = scene.glplot.cameraParams, scale = scene.dataScale;
     const times = (m, v) => [0, 1, 2, 3].map((r) => m[r] * v[0] + m[4 + r] * v[1] + m[8 + r] * v[2] + m[12 + r] * v[3]);
     const point = [trace.x[0] * scale[0], trace.y[0] * scale[1], trace.z[0] * scale[2], 1];
@@ -436,16 +436,16 @@ def test_three_objectives_are_a_front_in_space(page, treed, tmp_path, xnas):
     path = tmp_path / "report.html"
     assert xnas("report", search_id, "--root", root, "--out", path).code == 0
     opened(page, path)
-    page.ask(f"{SPACE}.scrollIntoView({{ block: 'center' }})")
-    page.until(f"{SPACE}.dataset.drawn")
-    data = page.ask(f"{SPACE}.data.map((t) => [t.type, t.customdata])")
+    page.ask(f"{DEEP}.scrollIntoView({{ block: 'center' }})")
+    page.until(f"{DEEP}.dataset.drawn")
+    data = page.ask(f"{DEEP}.data.map((t) => [t.type, t.customdata])")
     assert [kind for kind, _ in data] == ["scatter3d"] * 2 and sum(len(rows) for _, rows in data) == 20
     [found] = json.loads(gzip.decompress(report_data(root, [search_id])))["searches"]
     assert {found["trials"]["trial"][row] for row in data[1][1]} == set(found["front"])
-    titles = f"['xaxis', 'yaxis', 'zaxis'].map((a) => {SPACE}.layout.scene[a].title.text)"
+    titles = f"['xaxis', 'yaxis', 'zaxis'].map((a) => {DEEP}.layout.scene[a].title.text)"
     assert page.ask(titles) == ["params", "val_accuracy", "flops"]
-    page.until(f"{SPACE}._fullLayout.scene._scene.glplot.cameraParams && {SPACE}.querySelector('canvas')")
-    x, y = page.ask(IN_SPACE)
+    page.until(f"{DEEP}._fullLayout.scene._scene.glplot.cameraParams && {DEEP}.querySelector('canvas')")
+    x, y = page.ask(SPACE_POINT)
     page.pointer("mouseMoved", x - 3, y)
     page.pointer("mouseMoved", x, y)
     page.until("!document.getElementById('hover').hidden")
