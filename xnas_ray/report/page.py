@@ -19,7 +19,8 @@ from typing import Any
 
 SCRIPTS = (
     *("drawn.js", "figures.js", "figures_course.js", "figures_why.js", "figures_supernets.js", "figures_nars.js"),
-    *("panel.js", "sections.js", "sections_why.js", "sections_supernets.js", "sections_nars.js", "page.js"),
+    *("figures_space.js", "figures_trees.js", "panel.js", "sections.js", "sections_why.js", "sections_supernets.js"),
+    *("sections_nars.js", "sections_trees.js", "page.js"),
 )
 """What every page of a report needs; together they are one function."""
 

@@ -19,7 +19,7 @@ from xnas_ray.report.heat_maps import LAYERS, PAIRS, layer_map, pair_map
 from xnas_ray.report.lineage import lineage
 from xnas_ray.report.material import Material, chosen
 from xnas_ray.report.motif_panels import MOTIFS, search_motifs
-from xnas_ray.report.nars import NarsInfo, nars_info
+from xnas_ray.report.nars import nars_info
 from xnas_ray.report.progress import (
     Box,
     Steps,
@@ -29,8 +29,9 @@ from xnas_ray.report.progress import (
     hypervolume_steps,
     spending,
 )
-from xnas_ray.report.supernets import SupernetInfo, supernet_info
+from xnas_ray.report.supernets import supernet_info
 from xnas_ray.report.timeline import counts, timeline
+from xnas_ray.report.trees import PICTURES_BYTES, trees_info
 from xnas_ray.spaces.base import Choice
 
 SEARCH_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f", "#767676")
@@ -83,7 +84,9 @@ def report_payload(searches: Sequence[Searched], *, version: str, made_at: datet
         boxes.setdefault(one.material.aims, []).append(one.material)
     box_of = {aims: common_box(materials) for aims, materials in boxes.items()}
     found = [
-        _search(one, box_of[one.material.aims], SEARCH_COLOURS[i % len(SEARCH_COLOURS)])
+        _search(
+            one, box_of[one.material.aims], SEARCH_COLOURS[i % len(SEARCH_COLOURS)], PICTURES_BYTES // len(searches)
+        )
         for i, one in enumerate(searches)
     ]
     colours = operation_colours({name for one in found for name in one["operations"]})
@@ -97,7 +100,7 @@ def report_payload(searches: Sequence[Searched], *, version: str, made_at: datet
     }
 
 
-def _search(one: Searched, box: Box | None, colour: str) -> dict[str, Any]:
+def _search(one: Searched, box: Box | None, colour: str, pictures_bytes: int) -> dict[str, Any]:
     material, drawings = one.material, Drawings()
     front = front_trials(material)
     everything = chosen(material, front, MAPPED_TRIALS)
@@ -106,7 +109,8 @@ def _search(one: Searched, box: Box | None, colour: str) -> dict[str, Any]:
     motifs = _motifs(one, everything, drawings)
     spent = spending(material)
     supernets, rounds = supernet_info(material), nars_info(material)
-    kinds = {LAYERS, PAIRS, MOTIFS}.union(*(found.kinds for found in (supernets, rounds) if found is not None))
+    trees = trees_info(material, everything, pictures_bytes=pictures_bytes)
+    kinds = {LAYERS, PAIRS, MOTIFS}.union(*(found.kinds for found in (supernets, rounds, trees) if found is not None))
     return {
         **_facts(material),
         "colour": colour,
@@ -136,8 +140,9 @@ def _search(one: Searched, box: Box | None, colour: str) -> dict[str, Any]:
         "motifs": motifs,
         **_maps(material, everything),
         "curves": _curves(material, everything),
-        "supernets": None if supernets is None else _supernets(supernets),
-        "nars": None if rounds is None else _nars(rounds),
+        "supernets": _parts(supernets, "lines", "probabilities", "strengths", "derived", "methods"),
+        "nars": _parts(rounds, "rounds", "predictions", "stopping"),
+        "trees": _parts(trees, "trees", "of", "pictures", "notes"),
         "tables": _tables(material, everything, kinds),
     }
 
@@ -259,14 +264,9 @@ def _curves(material: Material, trials: Sequence[int]) -> dict[str, Any]:
     return found
 
 
-def _supernets(found: SupernetInfo) -> dict[str, Any]:
-    """What the page draws of a differentiable search."""
-    return {part: plain(getattr(found, part)) for part in ("lines", "probabilities", "strengths", "derived", "methods")}
-
-
-def _nars(found: NarsInfo) -> dict[str, Any]:
-    """What the page draws of a search by NARS."""
-    return {part: plain(getattr(found, part)) for part in ("rounds", "predictions", "stopping")}
+def _parts(found: object | None, *names: str) -> dict[str, Any] | None:
+    """What the page draws of an info, by the names of its attributes; None where there is none."""
+    return None if found is None else {name: plain(getattr(found, name)) for name in names}
 
 
 def _tables(material: Material, trials: Sequence[int], drawn: Set[str]) -> list[dict[str, Any]]:
