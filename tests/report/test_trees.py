@@ -6,6 +6,8 @@ import base64
 import datetime
 import io
 import json
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -213,3 +215,15 @@ def test_pictures_of_several_searches_share_the_room(planted, grown_tree, monkey
     payload = report_payload(searches, version="1", made_at=datetime.datetime(2024, 5, 1, tzinfo=datetime.UTC))
     for found in payload["searches"]:
         assert 1_000 < sum(len(base64.b64decode(p.partition(",")[2])) for p in found["trees"]["pictures"]) <= 3_000
+
+
+def test_pictures_are_made_without_torch():
+    code = """if True:
+        import sys
+        import numpy as np
+        from xnas_ray.report.payload import report_payload
+        from xnas_ray.report.trees import _png
+        assert _png(np.zeros((8, 8, 3), dtype=np.uint8)).startswith(b"\\x89PNG")
+        assert not {"torch", "ray", "matplotlib"} & set(sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

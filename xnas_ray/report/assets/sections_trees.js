@@ -34,9 +34,8 @@ function treeView(search) {
   if (!grown.has(search.id)) grown.set(search.id, { trial: null, node: 0, sample: null, open: new Map() });
   const now = grown.get(search.id);
   now.tree = trees.find((tree) => tree.trial === now.trial) || trees[0];
-  now.trial = now.tree.trial;
+  if (now.tree.trial !== now.trial) Object.assign(now, { trial: now.tree.trial, node: 0, sample: null });
   if (!now.open.has(now.trial)) now.open.set(now.trial, openAtFirst(now.tree));
-  if (now.node >= now.tree.parents.length) now.node = 0;
   return now;
 }
 
@@ -129,7 +128,7 @@ function sampleStrip(search, now) {
   if (!samples.length) return element("p", { class: "soft" }, note);
   const ambiguous = samples.filter((sample) => sample.group === "ambiguous");
   if (!ambiguous.length) return null;
-  const words = `The ${ambiguous.length} samples with the largest path entropy, about which the tree is least sure where to go; choose one to see its way:`;
+  const words = `The ${ambiguous.length} samples with the largest path entropy: of one decision on their way the tree is sure, of another it is not. Choose one to see it:`;
   return [
     element("p", { class: "soft" }, words),
     element(
