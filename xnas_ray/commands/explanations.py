@@ -94,6 +94,9 @@ def explain(
 
     Motifs are small trees of operations. The change is what a further occurrence is worth according to the search's
     model, +- its uncertainty; the interval is over the architectures that have the motif.
+
+    A trial's decision tree, where the search has an objective of trees, says what its network decides first and what
+    next, which samples are ambiguous to it, and with another task's classes what its nodes stand for.
     """
     handle = handle_of(root, search_id)
     about = About(unseen, tuple(data or ()), tuple(hypothesis or ()))

@@ -47,7 +47,9 @@ def side_of(wnid: str | None, sides: Sequence[Side], wordnet: WordNet | None, la
     if wnid is None or wordnet is None:
         return None
     above = wordnet.ancestors(wnid)
-    found = {place: side.wnids & set(above) for place, side in enumerate(sides) if side.wnids & set(above)}
+    found = {place: mine for place, side in enumerate(sides) if (mine := [w for w in side.wnids if w in above])}
+    if len(found) < 2:  # nearly always: most classes are far from most nodes
+        return next(iter(found), None)
     wider = {
         place
         for place, mine in found.items()
