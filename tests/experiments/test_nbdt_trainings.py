@@ -226,11 +226,11 @@ def test_unseen_classes_have_a_line_a_stage(script, data, small_wordnet, monkeyp
 
 
 def test_left_out_classes_are_in_no_training(script, data):
-    task = data(script("unseen")).Task(("dog", "crane"))
-    assert task.names == ("cat", "bird", "car") and set(task.seen["train"][1].tolist()) == {0, 1, 2}
-    assert {wnid: len(x) for wnid, x in task.unseen.items()} == {"n00000004": 17, "n00000008": 17}
+    division = data(script("unseen")).Division(("dog", "crane"))
+    assert division.names == ("cat", "bird", "car") and set(division.seen["train"][1].tolist()) == {0, 1, 2}
+    assert {wnid: len(x) for wnid, x in division.unseen.items()} == {"n00000004": 17, "n00000008": 17}
     x, labels = made("train", 16)
-    assert torch.equal(task.seen["train"][0], x[(labels != 1) & (labels != 4)])
+    assert torch.equal(division.seen["train"][0], x[(labels != 1) & (labels != 4)])
 
 
 # ---- images that could be either -------------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ def judged(tree: Hierarchy, number: int, child: Node, logits: Tensor) -> dict[st
     return {way: percent(which) for way, which in found.items()}
 
 
-class Task:
+class Division:
     """Images of the classes that a network learns, and of those that it does not."""
 
     def __init__(self, left_out: Sequence[str]) -> None:
@@ -133,20 +133,20 @@ class Task:
         return {"seen": found, "unseen": judgements}
 
 
-def run(task: Task, seed: int, epochs: int, further: int) -> dict[str, Any]:
+def run(division: Division, seed: int, epochs: int, further: int) -> dict[str, Any]:
     """What is right at every stage of one network."""
-    network = new_network(seed, len(task.names))
-    x, labels = task.seen["train"]
-    first = TreeSupervision(tree_of(network, task.names), **NO_TREE)
+    network = new_network(seed, len(division.names))
+    x, labels = division.seen["train"]
+    first = TreeSupervision(tree_of(network, division.names), **NO_TREE)
     train(network, first, x, labels, SCRATCH, epochs=epochs, seed=seed)
-    tree = named_by_wordnet(tree_of(network, task.names), task.wnids)
+    tree = named_by_wordnet(tree_of(network, division.names), division.wnids)
     found = {}
     for stage, loss in STAGES.items():
         tuned = copy.deepcopy(network)
         if loss is not None:
             supervision = TreeSupervision(tree, **loss)
             train(tuned, supervision, x, labels, SMALL_FINE_TUNING, epochs=further, seed=seed)
-        found[stage] = task.looked_at(tuned, tree)
+        found[stage] = division.looked_at(tuned, tree)
     return {"stages": found, "root": " / ".join(one.name for one in tree.root.children)}
 
 
@@ -192,11 +192,11 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     rows, settings = Rows(given.out), {"epochs": given.epochs, "further": given.further}
-    tasks = {" and ".join(split): Task(split) for split in SPLITS}
+    divisions = {" and ".join(split): Division(split) for split in SPLITS}
     for seed in range(given.seeds):
-        for name, task in tasks.items():
+        for name, division in divisions.items():
             what = {"left_out": name, "seed": seed, **settings}
-            rows.add(what, partial(run, task, seed, given.epochs, given.further))
+            rows.add(what, partial(run, division, seed, given.epochs, given.further))
     report(rows, **settings)
 
 
