@@ -138,9 +138,11 @@ def test_fine_tuning_has_a_line_a_loss_and_goes_on(script, data, monkeypatch, tm
     arguments = ["--seeds", "2", "--out", str(tmp_path / "rows.jsonl")]
     module.main(arguments)
     first = capsys.readouterr().out
-    found = {cells[0]: cells for cells in lines(first)}
-    assert set(found) == {"loss", "---", "before", *module.LOSSES} and found["none"][-1] == ""
-    assert {len(cells) for cells in found.values()} == {5}
+    found = lines(first)
+    count = len(module.LOSSES)
+    assert [cells[0] for cells in found[: 3 + count]] == ["loss", "---", "before", *module.LOSSES]
+    assert found[3][-1] == "" and {len(cells) for cells in found} == {5}
+    assert [tuple(cells[:2]) for cells in found[5 + count :]] == list(module.COMPARED)
     monkeypatch.setattr(module, "trained_on", lambda *_: pytest.fail("every row is there"))
     module.main(arguments)
     assert capsys.readouterr().out == first
@@ -154,8 +156,8 @@ def test_a_difference_has_the_error_of_the_test_images(script):
     def rows(*all_right):
         return [{"soft_right": packed(which), "count": 4} for which in all_right]
 
-    assert module.beside(rows(other), rows(none)) == "+25.00 ± 25.00"
-    assert module.beside(rows(other, none), rows(none, none)) == "+12.50 ± 12.50", "seeds are averaged first"
+    assert module.beside("soft", rows(other), rows(none)) == "+25.00 ± 25.00"
+    assert module.beside("soft", rows(other, none), rows(none, none)) == "+12.50 ± 12.50", "seeds are averaged first"
 
 
 def test_mid_training_schedules_are_scaled(script):

@@ -5,8 +5,7 @@ on CIFAR-10, reads its tree, and trains it on for an epoch of 5,000 of its train
 The tree stays what it was. Accuracies are those on 2,000 test images. Interrupted, it goes on where it was.
 
 ±: the standard deviation over the seeds, which differ in the order and augmentation of the images, not in the test
-images. ``NBDT-S beside none`` is the mean difference to training with the labels alone, and the standard error that the
-choice of the test images gives it.
+images. Of differences between two losses it is the standard error that the choice of the test images gives them.
 """
 
 from __future__ import annotations
@@ -56,6 +55,15 @@ LOSSES: Mapping[str, Mapping[str, Any]] = {
 }
 """Arguments of ``TreeSupervision``. The hard loss has the weight that the thesis found best on CIFAR (5.8)."""
 
+COMPARED = (
+    ("soft, constant", "soft, ramp"),
+    ("soft, constant", "soft, without labels"),
+    ("soft, constant", "hard"),
+    ("soft, constant", "soft, constant, legacy"),
+    ("soft, ramp", "soft, ramp, legacy"),
+)
+"""Losses whose differences are shown, beside those to ``NONE``."""
+
 WAYS = ("network", "soft", "hard")
 HEADER = "| loss | NN, % | NBDT-S, % | NBDT-H, % | NBDT-S beside none |\n|---|---|---|---|---|"
 
@@ -80,26 +88,28 @@ def outcome(network: torch.nn.Module, tree: Hierarchy, test: tuple[Tensor, Tenso
     }
 
 
-def beside(rows: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> str:
-    """Mean difference of NBDT-S in points, and its standard error over the images; seeds are averaged first."""
+def beside(way: str, rows: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> str:
+    """Mean difference of an accuracy in points, and its standard error over the images; seeds are averaged first."""
 
     def share(found: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        return np.mean([unpacked(row["soft_right"], row["count"]) for row in found], axis=0)
+        return np.mean([unpacked(row[f"{way}_right"], row["count"]) for row in found], axis=0)
 
     difference = 100 * (share(rows) - share(others))
     return f"{difference.mean():+.2f} ± {difference.std(ddof=1) / len(difference) ** 0.5:.2f}"
 
 
 def report(before: Mapping[str, Any], rows: Rows, epochs: int) -> None:
-    """A line a loss."""
-    none = list(rows.where(loss=NONE, epochs=epochs))
+    """A line a loss, then a line a pair of losses."""
+    of = {name: list(rows.where(loss=name, epochs=epochs)) for name in LOSSES}
     print(HEADER)
     cells = [f"{before[way]:.2f}" for way in WAYS]
-    print(f"| before | {' | '.join(cells)} | {beside([before], none)} |")
-    for name in LOSSES:
-        found = list(rows.where(loss=name, epochs=epochs))
+    print(f"| before | {' | '.join(cells)} | {beside('soft', [before], of[NONE])} |")
+    for name, found in of.items():
         cells = [spread([row[way] for row in found]) for way in WAYS]
-        print(f"| {name} | {' | '.join(cells)} | {'' if name == NONE else beside(found, none)} |")
+        print(f"| {name} | {' | '.join(cells)} | {'' if name == NONE else beside('soft', found, of[NONE])} |")
+    print("\n| loss | less | NN | NBDT-S | NBDT-H |\n|---|---|---|---|---|")
+    for name, other in COMPARED:
+        print(f"| {name} | {other} | {' | '.join(beside(way, of[name], of[other]) for way in WAYS)} |")
 
 
 def main(arguments: list[str] | None = None) -> None:
