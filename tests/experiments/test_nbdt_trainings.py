@@ -13,6 +13,7 @@ import torch
 from xnas_ray.explain.hierarchy import Hierarchy, Node
 from xnas_ray.explain.wordnet import NOUNS, WordNet
 from xnas_ray.explain.wordnet_hierarchy import named_by_wordnet
+from xnas_ray.spec import SearchSpec
 from xnas_ray.training.tree_supervision import TreeSupervision
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -305,6 +306,27 @@ def test_correlations_are_told_from_chance(script, monkeypatch, capsys):
     low, high = (float(end) for end in both[3].split(" to "))
     assert low < float(both[2]) < high
     assert float(noise[4]) > 0.5
+
+
+def test_failed_trials_and_those_without_a_measure_do_not_count(script, monkeypatch, tmp_path):
+    module = script("agreement")
+    stored = pd.DataFrame(
+        {
+            "status": ["completed", "failed", "completed"],
+            "metric_val_accuracy": [30.0, np.nan, 20.0],
+            "metric_wordnet_agreement": [0.9, np.nan, np.nan],
+            "metric_nbdt_gap": [1.0, np.nan, 2.0],
+        }
+    )
+    monkeypatch.setattr(module, "load_trials", lambda root, search, columns: stored[columns])
+    found = module.trials_of(tmp_path, ["one", "two"])
+    assert found.to_dict("list") == {module.ACCURACY: [30.0] * 2, module.AGREEMENT: [0.9] * 2, module.GAP: [1.0] * 2}
+
+
+def test_the_search_measures_what_is_correlated(script):
+    module, spec = script("agreement"), SearchSpec.from_toml(FOLDER / "agreement.toml")
+    assert set(spec.objectives) == {module.ACCURACY, module.AGREEMENT, module.GAP}
+    assert spec.controller.name == "random_search", "one that looks for accuracy would correlate what it looks for"
 
 
 def test_random_trees_agree_on_a_third(script, small_wordnet):
