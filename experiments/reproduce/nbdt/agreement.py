@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from resnet20 import class_names
+from resnet20_cifar10.resnet20 import class_names
 
 from xnas_ray.errors import XnasError
 from xnas_ray.explain.induced_hierarchy import random_hierarchy

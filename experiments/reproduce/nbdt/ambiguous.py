@@ -27,7 +27,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from resnet20 import class_names, pictures, trained_network
+from resnet20_cifar10.resnet20 import class_names, pictures, trained_network
 from scipy import stats
 from torch import Tensor
 from trainings import FINE_TUNING, images, logits_of, percent, train, tree_of

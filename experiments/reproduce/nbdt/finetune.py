@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from resnet20 import class_names, trained_network
+from resnet20_cifar10.resnet20 import class_names, trained_network
 from torch import Tensor
 from trainings import (
     FINE_TUNING,

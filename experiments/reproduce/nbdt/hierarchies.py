@@ -14,7 +14,7 @@ import argparse
 from collections.abc import Mapping
 
 import torch
-from resnet20 import Images, class_names, seen, trained_network
+from resnet20_cifar10.resnet20 import Images, class_names, seen, trained_network
 from trainings import spread
 
 from xnas_ray.explain.hierarchy import Hierarchy

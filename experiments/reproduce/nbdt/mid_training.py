@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from resnet20 import class_names
+from resnet20_cifar10.resnet20 import class_names
 from torch import Tensor
 from trainings import (
     NO_TREE,

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from resnet20 import ResNet, normalised, pictures
+from resnet20_cifar10.resnet20 import ResNet, normalised, pictures
 from torch import Tensor, nn
 
 from xnas_ray.explain.hierarchy import Hierarchy

@@ -28,7 +28,7 @@ from statistics import mean
 from typing import Any
 
 import torch
-from resnet20 import class_names
+from resnet20_cifar10.resnet20 import class_names
 from torch import Tensor, nn
 from trainings import (
     NO_TREE,
