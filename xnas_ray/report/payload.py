@@ -16,6 +16,7 @@ from xnas_ray.report.drawings import Drawings, Graphs
 from xnas_ray.report.failures import failure_groups
 from xnas_ray.report.genes import genes
 from xnas_ray.report.heat_maps import LAYERS, PAIRS, layer_map, pair_map
+from xnas_ray.report.joint import KINDS, joint_info
 from xnas_ray.report.lineage import lineage
 from xnas_ray.report.material import Material, chosen
 from xnas_ray.report.motif_panels import MOTIFS, search_motifs
@@ -55,12 +56,14 @@ class Searched:
         graphs: of its genotypes, to draw them; None where the space cannot be had.
         choices: of its space.
         note: why there are no drawings, if there are none.
+        supernet: search with a supernet over the same space and task, if there is one.
     """
 
     material: Material
     graphs: Graphs | None = None
     choices: Sequence[Choice] | None = None
     note: str = ""
+    supernet: Material | None = None
 
 
 def report_payload(searches: Sequence[Searched], *, version: str, made_at: datetime.datetime) -> dict[str, Any]:
@@ -106,7 +109,8 @@ def _search(one: Searched, box: Box | None, colour: str) -> dict[str, Any]:
     motifs = _motifs(one, everything, drawings)
     spent = spending(material)
     supernets, rounds = supernet_info(material), nars_info(material)
-    kinds = {LAYERS, PAIRS, MOTIFS}.union(*(found.kinds for found in (supernets, rounds) if found is not None))
+    joint = joint_info(material, one.choices, one.supernet)
+    kinds = {LAYERS, PAIRS, MOTIFS, *KINDS}.union(*(found.kinds for found in (supernets, rounds) if found is not None))
     return {
         **_facts(material),
         "colour": colour,
@@ -134,6 +138,7 @@ def _search(one: Searched, box: Box | None, colour: str) -> dict[str, Any]:
         "drawings": drawings.drawings,
         "drawn": drawn,
         "motifs": motifs,
+        "joint": None if joint is None else plain(joint),
         **_maps(material, everything),
         "curves": _curves(material, everything),
         "supernets": None if supernets is None else _supernets(supernets),
