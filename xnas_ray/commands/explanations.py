@@ -11,6 +11,7 @@ import typer
 
 from xnas_ray.commands.application import command
 from xnas_ray.commands.console import MAX_WIDTH, clean, nearby, note, say, say_drawn, say_json, say_table, table
+from xnas_ray.commands.joint import say_joint
 from xnas_ray.commands.options import AsJson, Root, SearchId
 from xnas_ray.commands.searches import handle_of
 from xnas_ray.errors import ExplanationError
@@ -40,6 +41,7 @@ _NEARLY_ALL = 0.9995
         "xnas explain latest --motifs",
         "xnas explain latest --motifs --out figures",
         "xnas explain 01JD 17 --motifs --out figures",
+        "xnas explain latest --joint",
         "xnas explain latest --model",
         "xnas explain latest --kind derived_methods",
     ]
@@ -58,6 +60,10 @@ def explain(
         bool,
         typer.Option("--model", help="How well the search's model predicts, and what it took from other searches."),
     ] = False,
+    joint: Annotated[
+        bool,
+        typer.Option("--joint", help="Whether motifs, introspectability, influence and decision trees agree."),
+    ] = False,
     kind: Annotated[
         str, typer.Option("--kind", metavar="KIND", help="Any table of explanations as it is, such as strengths.")
     ] = "",
@@ -74,9 +80,15 @@ def explain(
     """
     handle = handle_of(root, search_id)
     if kind:
-        if motifs or model or trial is not None or out is not None:
+        if motifs or model or joint or trial is not None or out is not None:
             raise ExplanationError("--kind is a whole table and has no picture.", fix="Ask for it alone.")
         return _explain_kind(handle, kind, as_json)
+    if joint:
+        if motifs or model or trial is not None or out is not None:
+            raise ExplanationError(
+                "--joint is of a whole search; its figures are in `xnas report`.", fix="Ask for it alone."
+            )
+        return say_joint(handle, number, as_json)
     if model:
         if motifs or trial is not None or out is not None:
             raise ExplanationError("--model is of a whole search and has no picture.", fix="Ask for it alone.")

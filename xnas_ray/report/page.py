@@ -19,7 +19,9 @@ from typing import Any
 
 SCRIPTS = (
     *("drawn.js", "figures.js", "figures_course.js", "figures_why.js", "figures_supernets.js", "figures_nars.js"),
-    *("panel.js", "sections.js", "sections_why.js", "sections_supernets.js", "sections_nars.js", "page.js"),
+    "figures_joint.js",
+    *("panel.js", "sections.js", "sections_why.js", "sections_supernets.js", "sections_nars.js"),
+    *("sections_joint.js", "page.js"),
 )
 """What every page of a report needs; together they are one function."""
 
@@ -69,6 +71,11 @@ def packed(payload: Mapping[str, Any]) -> bytes:
     """A payload as the page reads it: gzipped JSON; the same payload gives the same bytes."""
     text = json.dumps(payload, separators=(",", ":"), allow_nan=False)
     return gzip.compress(text.encode(), compresslevel=6, mtime=0)
+
+
+def unpacked(data: bytes) -> dict[str, Any]:
+    """What ``packed`` packed."""
+    return dict(json.loads(gzip.decompress(data)))
 
 
 @functools.cache

@@ -68,15 +68,19 @@ def tree_agreement(tree: pd.DataFrame, pairs: pd.DataFrame, seed: int = 0) -> Ag
     i, j = np.triu_indices(len(kept), 1)
     if len(kept) < 3:
         return Agreement(np.nan, len(kept), np.nan)
-    near = distances[np.ix_(kept, kept)]
-    ranks = rankdata(others[np.ix_(kept, kept)][i, j])
-    ranks = ranks - ranks.mean()
-    value = _correlation(near[i, j], ranks)
-    if len(kept) < FEWEST or np.isnan(value):
+    near, far = np.zeros((len(kept), len(kept))), others[np.ix_(kept, kept)][i, j]
+    near[i, j] = _centred(distances[np.ix_(kept, kept)][i, j])
+    near += near.T
+    ranks = _centred(far)
+    length = float(np.sqrt((near[i, j] @ near[i, j]) * (ranks @ ranks)))
+    if length == 0:
+        return Agreement(np.nan, len(kept), np.nan)
+    value = float(near[i, j] @ ranks) / length
+    if len(kept) < FEWEST:
         return Agreement(value, len(kept), np.nan)
     draw = rng(seed, Domain.EXPLAIN, 5)
     orders = (draw.permutation(len(kept)) for _ in range(PERMUTATIONS))
-    met = np.array([_correlation(near[order[i], order[j]], ranks) for order in orders])
+    met = np.array([near[order[i], order[j]] @ ranks for order in orders]) / length
     p = (1 + (np.abs(met) >= abs(value) - 1e-12).sum()) / (1 + PERMUTATIONS)
     return Agreement(value, len(kept), float(p))
 
@@ -92,8 +96,6 @@ def _complete(others: np.ndarray) -> Sequence[int]:
     return kept
 
 
-def _correlation(near: np.ndarray, centred: np.ndarray) -> float:
-    ranks = rankdata(near)
-    ranks = ranks - ranks.mean()
-    lengths = float(np.sqrt((ranks @ ranks) * (centred @ centred)))
-    return float(ranks @ centred / lengths) if lengths else np.nan
+def _centred(values: np.ndarray) -> np.ndarray:
+    ranks = rankdata(values)
+    return np.asarray(ranks - ranks.mean())
