@@ -32,15 +32,15 @@ def test_motifs_that_help_accuracy_harm_introspectability(found):
     own = verdicts(found, "motifs")
     assert own["Are motifs that are good for val_accuracy good for introspectability?"] == "disagree"
     assert own["Are motifs that are good for val_accuracy good for nbdt_gap?"] == "undecided"
-    [best] = [
-        verdict for asked, verdict in own.items() if "the best motif" in asked and "good for introspect" in asked
-    ] or [verdict for asked, verdict in own.items() if asked.startswith("Is the best motif") and "introspect" in asked]
+    [best] = [verdict for asked, verdict in own.items() if asked.startswith("Is the best") and "introspect" in asked]
     assert best == "disagree"
 
 
 def test_a_supernet_that_learnt_the_same_agrees(found):
     own = verdicts(found, "influence")
-    assert len(own) == 4 and set(own.values()) == {"agree"}
+    assert len(own) == 7 and sorted(own.values()) == ["agree"] * 4 + ["undecided"] * 3
+    alone = [one for one in found.findings if "by themselves" in one.asked]
+    assert len(alone) == 3 and all(one.n == 3 and math.isnan(one.p) and one.value > 0 for one in alone)
     assert found.methods == ("magnitude", "influential_magnitude") and found.supernet[1] == "made"
 
 
@@ -48,7 +48,8 @@ def test_a_supernet_that_learnt_the_opposite_disagrees(made):
     material = planted(made, supernet=False)
     wrong = strengths({name: -value for name, value in PLANTED["val_accuracy"].items()}, noise=0.1)
     found = joint_info(material, SPACE.choices, made([], tables={"strengths": wrong}))
-    assert set(verdicts(found, "influence").values()) == {"disagree"}
+    own = {asked: verdict for asked, verdict in verdicts(found, "influence").items() if "themselves" not in asked}
+    assert len(own) == 2 and set(own.values()) == {"disagree"}
 
 
 def test_objectives_that_are_at_odds_are_told(found):
@@ -105,10 +106,10 @@ def test_noise_decides_nothing(made):
 def test_what_is_not_there_is_not_asked(made):
     rows = outcomes(30, PLANTED, noise=1.0)
     alone = joint_info(made(rows, objectives=AIMS, tables=said(rows)))
-    assert {finding.about for finding in alone.findings} == {"motifs", "trials"}
+    assert {finding.about for finding in alone.findings} == {"motifs", "trials", "influence"}
     assert alone.supernet == alone.methods == alone.layers == alone.decisions == ()
     one = joint_info(made(rows, objectives=AIMS[:1], tables=said(rows)), SPACE.choices)
-    assert {finding.about for finding in one.findings} <= {"motifs"} and one.objectives == ("val_accuracy",)
+    assert {finding.about for finding in one.findings} == {"influence"} and one.objectives == ("val_accuracy",)
     assert joint_info(made(rows[:5], objectives=AIMS, tables=said(rows[:5]))) is None
     assert joint_info(made([])) is None
 

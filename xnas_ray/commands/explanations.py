@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from xnas_ray.search_handle import SearchHandle
 
 MOTIFS = "motifs"
+EFFECTS = "objective_motifs"
+"""What the trials tell, whoever proposed them."""
 SHOWN = 20
 """Rows of a table that is one of several."""
 DERIVED_METHODS = "derived_methods"
@@ -96,9 +98,11 @@ def explain(
     try:
         found = handle.explanations(MOTIFS)
     except ExplanationError as error:
-        if motifs or trial is not None or out is not None or not error.valid:
+        if not (motifs or trial is not None or out is not None) and error.valid:
+            return _explain_kinds(handle, error.valid, number, as_json)
+        if EFFECTS not in error.valid:
             raise
-        return _explain_kinds(handle, error.valid, as_json)
+        found = _first_objective(handle)
     if not len(found):
         raise ExplanationError(
             f"search {handle.id} has no motifs: no part that varies is in enough of its architectures.",
@@ -134,13 +138,25 @@ def _explain_kind(handle: SearchHandle, kind: str, as_json: bool) -> None:
     _say_frame(found)
 
 
-def _explain_kinds(handle: SearchHandle, kinds: Sequence[str], as_json: bool) -> None:
-    """Every table of a search that has no motifs: what its controller has to say."""
+def _first_objective(handle: SearchHandle) -> pd.DataFrame:
+    """The motifs that the trials tell for the first objective, where the controller learns none."""
+    found = handle.explanations(EFFECTS)
+    return found[found["metric"] == handle.card()["objectives"][0]["name"]]
+
+
+def _explain_kinds(handle: SearchHandle, kinds: Sequence[str], number: int, as_json: bool) -> None:
+    """Every table of a search whose controller learns no motifs: what it has to say, and what its trials say."""
     found = {kind: handle.explanations(kind).drop(columns="search_id", errors="ignore") for kind in kinds}
     if as_json:
         say_json({kind: _records(one) for kind, one in found.items()})
         return
+    from xnas_ray.report.joint import KINDS
+
+    if KINDS & set(found):  # too wide for a terminal: this says what they come to
+        say_joint(handle, number, as_json)
     for kind, one in found.items():
+        if kind in KINDS:
+            continue
         say(f"\n{clean(kind)}")
         _say_frame(one.head(SHOWN))
         if len(one) > SHOWN:

@@ -105,8 +105,9 @@ class Bootstrap:
         sums, sizes = values.T @ draws, present.T @ draws
         averages = np.full_like(sums, np.nan)
         np.divide(sums, sizes, out=averages, where=sizes > 0)
-        tail = (1 - self.level) / 2
-        low, high = np.nanquantile(averages, [tail, 1 - tail], axis=1)
+        tail, met = (1 - self.level) / 2, sizes.any(axis=1)
+        low, high = np.full((2, len(averages)), np.nan)
+        low[met], high[met] = np.nanquantile(averages[met], [tail, 1 - tail], axis=1)
         return low, high
 
 

@@ -157,10 +157,11 @@ def joint_info(
     names = [aim.name for aim in material.aims]
     first, seed = names[0], int(material.card["spec"].get("seed") or 0)
     effects, motifs = _main_effects(material, first), _motifs(material)
+    alone = {name: effect for name, (effect, _) in operation_motifs(material, first).items()}
     questions = [
         *about_motifs(material.tables.get(objective_motifs.AGREEMENTS), names),
         *about_best_motif(material.tables.get(objective_motifs.DIFFERENCES), motifs[0] if motifs else None, names),
-        *about_strengths(material, choices, ranked, effects, seed),
+        *about_strengths(material, choices, ranked, effects, alone, seed),
         *about_trials(material),
         *about_layer(material),
         *about_tree(winner, tree, pairs, seed),

@@ -13,7 +13,15 @@ from xnas_ray.explain.objective_motifs import SCORES
 from xnas_ray.report.findings import DIFFERENCE, SPEARMAN, Question
 from xnas_ray.report.heat_maps import LAYERS
 from xnas_ray.report.material import Material
-from xnas_ray.report.standings import FEWEST, Agreement, Standing, with_effects, with_outcomes
+from xnas_ray.report.standings import (
+    FEWEST,
+    Agreement,
+    Standing,
+    by_operation,
+    with_effects,
+    with_operations,
+    with_outcomes,
+)
 from xnas_ray.report.tree_distances import tree_agreement
 
 if TYPE_CHECKING:
@@ -78,12 +86,28 @@ def about_strengths(
     choices: Sequence[Choice] | None,
     ranked: Mapping[str, Standing],
     effects: Standing,
+    alone: Mapping[str, float],
     seed: int,
 ) -> list[Question]:
-    """Whether what a supernet says of options is what trials and motifs say."""
+    """Whether what a supernet says of options is what trials and motifs say.
+
+    Args:
+        material: the search.
+        choices: of its space.
+        ranked: by method the standings of options.
+        effects: of options on the first objective.
+        alone: by operation, the effect of the motif that is the operation alone.
+        seed: of permutations.
+    """
     first = material.aims[0].name
     scores = _scores(material, first)
-    found = []
+    found = _strengths(
+        with_operations(by_operation(effects), alone, seed),
+        asked=f"Are operations with large main effects on {first} good motifs by themselves?",
+        yes=f"Operations with large main effects on {first} are good motifs by themselves",
+        no=f"Operations with large main effects on {first} are bad motifs by themselves",
+        of="operations",
+    )
     for method, standing in ranked.items():
         found += _strengths(
             with_effects(standing, effects, seed),
@@ -91,6 +115,13 @@ def about_strengths(
             yes=f"Options that {method} puts high have large main effects on {first}",
             no=f"Options that {method} puts high have small main effects on {first}",
             of="options",
+        )
+        found += _strengths(
+            with_operations(by_operation(standing), alone, seed),
+            asked=f"Are operations that {method} puts high good motifs for {first} by themselves?",
+            yes=f"Operations that {method} puts high are good motifs for {first} by themselves",
+            no=f"Operations that {method} puts high are bad motifs for {first} by themselves",
+            of="operations",
         )
         if choices is not None and scores is not None:
             picked, values = scores
