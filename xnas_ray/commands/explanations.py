@@ -146,17 +146,17 @@ def _first_objective(handle: SearchHandle) -> pd.DataFrame:
 
 def _explain_kinds(handle: SearchHandle, kinds: Sequence[str], number: int, as_json: bool) -> None:
     """Every table of a search whose controller learns no motifs: what it has to say, and what its trials say."""
-    found = {kind: handle.explanations(kind).drop(columns="search_id", errors="ignore") for kind in kinds}
+    from xnas_ray.report.joint import KINDS
+
+    # Too wide for a terminal, where something else says what they come to.
+    shown = kinds if as_json else [kind for kind in kinds if kind not in KINDS]
+    found = {kind: handle.explanations(kind).drop(columns="search_id", errors="ignore") for kind in shown}
     if as_json:
         say_json({kind: _records(one) for kind, one in found.items()})
         return
-    from xnas_ray.report.joint import KINDS
-
-    if KINDS & set(found):  # too wide for a terminal: this says what they come to
+    if KINDS & set(kinds):
         say_joint(handle, number, as_json)
     for kind, one in found.items():
-        if kind in KINDS:
-            continue
         say(f"\n{clean(kind)}")
         _say_frame(one.head(SHOWN))
         if len(one) > SHOWN:
