@@ -70,6 +70,13 @@ def test_the_tree_and_the_layers_are_those_of_the_winner(found, made):
     assert finding.value > 0.8 and finding.n == 6 and f"trial {winner}" in finding.asked
 
 
+def test_of_equal_trials_the_winner_is_on_the_front(made):
+    rows = outcomes(30, PLANTED, noise=1.0)
+    best = {"val_accuracy": 99.0, "introspectability": 1.0, "nbdt_gap": 1.0}
+    rows[4]["metrics"], rows[9]["metrics"] = best, best | {"nbdt_gap": 0.5}
+    assert joint_info(made(rows, objectives=AIMS, tables=said(rows))).winner == 9
+
+
 def test_motifs_and_operations_have_their_numbers(found):
     assert found.architectures == 60 and found.objectives == tuple(aim["name"] for aim in AIMS)
     first = [motif.effects[0] for motif in found.motifs]

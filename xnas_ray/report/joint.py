@@ -20,6 +20,7 @@ from xnas_ray.report.joint_questions import (
     about_trials,
 )
 from xnas_ray.report.material import Aim, Material, chosen
+from xnas_ray.report.progress import front_trials
 from xnas_ray.report.standings import by_operation, standings
 from xnas_ray.report.supernets import COLUMNS, STRENGTHS
 
@@ -121,7 +122,7 @@ class JointInfo:
         operations: best by their main effects first.
         methods: of the supernet, in the order of ``Operation.standings``.
         supernet: id and name of the search whose supernet it was, empty where there is none.
-        winner: best trial of the first objective; None without one.
+        winner: best trial of the first objective, on the front where there is one; None without one.
         layers: of the winner, those that tell most first.
         decisions: of the winner's tree, from the root down.
     """
@@ -152,7 +153,7 @@ def joint_info(
         return None
     strengths = None if supernet is None else _of(supernet.tables.get(STRENGTHS), COLUMNS[STRENGTHS])
     ranked = {} if strengths is None else standings(strengths)
-    winner = next(iter(chosen(material, None, 1)), None)
+    winner = _winner(material)
     layers, pairs, tree = (_of_trial(material, kind, winner) for kind in (LAYERS, PAIRS, TREES))
     names = [aim.name for aim in material.aims]
     first, seed = names[0], int(material.card["spec"].get("seed") or 0)
@@ -179,6 +180,13 @@ def joint_info(
         layers=_layers(layers),
         decisions=_decisions(tree),
     )
+
+
+def _winner(material: Material) -> int | None:
+    """The best trial of the first objective; of equal ones one that is on the front."""
+    front = set(front_trials(material) or ())
+    ranked = chosen(material, None, len(material.trials))
+    return next((trial for trial in ranked if trial in front), ranked[0] if ranked else None)
 
 
 def _of(table: pd.DataFrame | None, names: Sequence[str]) -> pd.DataFrame | None:
