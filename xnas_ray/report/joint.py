@@ -117,7 +117,7 @@ class JointInfo:
     Attributes:
         objectives: of the search, the first one first.
         architectures: how many the motifs were learnt from; 0 where there are none.
-        findings: agreements and disagreements.
+        findings: agreements and disagreements; those that are decided first, those that were not tested last.
         motifs: all of them, best for the first objective first.
         operations: best by their main effects first.
         methods: of the supernet, in the order of ``Operation.standings``.
@@ -171,7 +171,7 @@ def joint_info(
     return JointInfo(
         objectives=tuple(names),
         architectures=0 if table is None or not len(table) else int(table["architectures"].iloc[0]),
-        findings=answered(questions),
+        findings=tuple(sorted(answered(questions), key=_rank)),
         motifs=tuple(motifs),
         operations=tuple(_operations(material, first, effects, ranked)),
         methods=tuple(ranked),
@@ -180,6 +180,10 @@ def joint_info(
         layers=_layers(layers),
         decisions=_decisions(tree),
     )
+
+
+def _rank(finding: Finding) -> tuple[bool, bool]:
+    return finding.verdict == "undecided", bool(np.isnan(finding.p))
 
 
 def _winner(material: Material) -> int | None:
@@ -242,7 +246,7 @@ def _operations(
     effects: Mapping[tuple[str, str], float],
     ranked: Mapping[str, Mapping[tuple[str, str], float]],
 ) -> list[Operation]:
-    """Everything that is an operation: an option that graphs or supernets have too; else all options that were met."""
+    """Everything that is an operation: an option or a node that motifs or supernets know."""
     main, stood = by_operation(effects), {method: by_operation(own) for method, own in ranked.items()}
     motifs = operation_motifs(material, metric)
     known = set(motifs).union(*stood.values())
