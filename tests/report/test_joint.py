@@ -7,11 +7,13 @@ import json
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from xnas_ray.report.joint import joint_info, operation_motifs
 from xnas_ray.report.payload import Searched, report_payload
 from xnas_ray.report.supernet_beside import supernet_beside
+from xnas_ray.report.trial_tables import COLUMNS
 from xnas_ray.store import StoreWriter
 
 from .joint_search import AIMS, PLANTED, SPACE, layers, outcomes, pairs, planted, said, strengths, tree
@@ -119,6 +121,15 @@ def test_what_is_not_there_is_not_asked(made):
     assert {finding.about for finding in one.findings} == {"influence"} and one.objectives == ("val_accuracy",)
     assert joint_info(made(rows[:5], objectives=AIMS, tables=said(rows[:5]))) is None
     assert joint_info(made([])) is None
+
+
+def test_tables_of_a_controller_with_such_names_are_shown_as_they_are(made):
+    rows = outcomes(30, PLANTED, noise=1.0)
+    own = {kind: pd.DataFrame({"mine": [1.0]}) for kind in COLUMNS}
+    material = made(rows, objectives=AIMS, tables=own)
+    assert joint_info(material) is None
+    page = report_payload([Searched(material)], version="1", made_at=datetime.datetime(2024, 5, 1, tzinfo=datetime.UTC))
+    assert {table["kind"] for table in page["searches"][0]["tables"]} == set(COLUMNS)
 
 
 def test_trials_that_failed_do_not_disturb(made):

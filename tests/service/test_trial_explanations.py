@@ -11,7 +11,7 @@ import pytest
 
 from xnas_ray.errors import ExplanationError
 from xnas_ray.explain import objective_motifs
-from xnas_ray.report.joint import KINDS
+from xnas_ray.report.trial_tables import COLUMNS
 from xnas_ray.service.archive import stored_card
 from xnas_ray.service.explanations import derived_explanations
 from xnas_ray.service.host import ControllerHost
@@ -19,6 +19,7 @@ from xnas_ray.service.report_data import report_data
 from xnas_ray.store import StoreWriter, load_trials
 
 SEARCH, FEW = "01HF7YAT000123456789ABCDEX", "01HF7YAT000123456789ABCDEY"
+KINDS = set(COLUMNS)
 OWN = {"hypervolume"}
 """What NSGA-II says."""
 EVOLUTION = {"name": "nsga2", "params": {"population": 8}}
@@ -81,6 +82,18 @@ def test_the_report_of_an_old_search_has_them_too(store):
     assert not KINDS & {table["kind"] for table in found["tables"]}
     few = json.loads(gzip.decompress(report_data(store, [FEW])))["searches"][0]
     assert few["joint"] is None and few["motifs"] is None
+
+
+def test_the_report_of_a_search_that_goes_on_is_of_the_trials_so_far(store, tmp_path, archive, played_search):
+    root = tmp_path / "store"
+    with StoreWriter.open(root) as writer:
+        search = played_search(writer, archive.task, SEARCH, {"controller": EVOLUTION, "budget": {"trials": 40}})
+        search.trials(25)
+        early = search.opened.explain()["operation_effects"]
+        writer.append_explanation("operation_effects", SEARCH, early.assign(effect=0.0))  # of an earlier end
+    found = json.loads(gzip.decompress(report_data(root, [SEARCH])))["searches"][0]
+    assert found["state"] == "running" and found["joint"]["architectures"] == 25
+    assert any(operation["main_effect"] for operation in found["joint"]["operations"])
 
 
 def test_few_trials_say_nothing(store):

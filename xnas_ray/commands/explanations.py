@@ -146,15 +146,15 @@ def _first_objective(handle: SearchHandle) -> pd.DataFrame:
 
 def _explain_kinds(handle: SearchHandle, kinds: Sequence[str], number: int, as_json: bool) -> None:
     """Every table of a search whose controller learns no motifs: what it has to say, and what its trials say."""
-    from xnas_ray.report.joint import KINDS
+    from xnas_ray.report.trial_tables import COLUMNS
 
     # Too wide for a terminal, where something else says what they come to.
-    shown = kinds if as_json else [kind for kind in kinds if kind not in KINDS]
+    shown = kinds if as_json else [kind for kind in kinds if kind not in COLUMNS]
     found = {kind: handle.explanations(kind).drop(columns="search_id", errors="ignore") for kind in shown}
     if as_json:
         say_json({kind: _records(one) for kind, one in found.items()})
         return
-    if KINDS & set(kinds):
+    if set(COLUMNS) & set(kinds):
         say_joint(handle, number, as_json)
     for kind, one in found.items():
         say(f"\n{clean(kind)}")

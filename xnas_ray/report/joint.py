@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xnas_ray.explain import objective_motifs, operation_effects
+from xnas_ray.explain.objective_motifs import AGREEMENTS, DIFFERENCES, EFFECTS
+from xnas_ray.explain.operation_effects import KIND as OPERATIONS
 from xnas_ray.report.findings import Finding, answered
 from xnas_ray.report.heat_maps import LAYERS, PAIRS
 from xnas_ray.report.joint_questions import (
@@ -23,6 +24,7 @@ from xnas_ray.report.material import Aim, Material, chosen
 from xnas_ray.report.progress import front_trials
 from xnas_ray.report.standings import by_operation, standings
 from xnas_ray.report.supernets import COLUMNS, STRENGTHS
+from xnas_ray.report.trial_tables import kinds, trial_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,14 +33,6 @@ if TYPE_CHECKING:
 
 TREES = "decision_tree"
 """Kind of explanations (see ``objectives.decision_tree``)."""
-
-KINDS = frozenset(
-    (
-        *(objective_motifs.EFFECTS, objective_motifs.DIFFERENCES, objective_motifs.AGREEMENTS, objective_motifs.SCORES),
-        operation_effects.KIND,
-    )
-)
-"""Explanations that this page shows, and no other one need show as tables."""
 
 NUMBER = 6
 """Motifs and layers of either sort that are listed."""
@@ -149,7 +143,7 @@ def joint_info(
         choices: of its space; without them no supernet can be set against the trials.
         supernet: a search with a supernet over the same space and task, perhaps the same one.
     """
-    if not KINDS & set(material.tables):
+    if not kinds(material):
         return None
     strengths = None if supernet is None else _of(supernet.tables.get(STRENGTHS), COLUMNS[STRENGTHS])
     ranked = {} if strengths is None else standings(strengths)
@@ -160,17 +154,17 @@ def joint_info(
     effects, motifs = _main_effects(material, first), _motifs(material)
     alone = {name: effect for name, (effect, _) in operation_motifs(material, first).items()}
     questions = [
-        *about_motifs(material.tables.get(objective_motifs.AGREEMENTS), names),
-        *about_best_motif(material.tables.get(objective_motifs.DIFFERENCES), motifs[0] if motifs else None, names),
+        *about_motifs(trial_table(material, AGREEMENTS), names),
+        *about_best_motif(trial_table(material, DIFFERENCES), motifs[0] if motifs else None, names),
         *about_strengths(material, choices, ranked, effects, alone, seed),
         *about_trials(material),
         *about_layer(material),
         *about_tree(winner, tree, pairs, seed),
     ]
-    table = material.tables.get(objective_motifs.EFFECTS)
+    table = trial_table(material, EFFECTS)
     return JointInfo(
         objectives=tuple(names),
-        architectures=0 if table is None or not len(table) else int(table["architectures"].iloc[0]),
+        architectures=0 if table is None else int(table["architectures"].iloc[0]),
         findings=tuple(sorted(answered(questions), key=_rank)),
         motifs=tuple(motifs),
         operations=tuple(_operations(material, first, effects, ranked)),
@@ -204,11 +198,11 @@ def _of_trial(material: Material, kind: str, trial: int | None) -> pd.DataFrame 
 
 def _motifs(material: Material) -> list[MotifEffect]:
     """All motifs, best for the first objective first."""
-    table = _of(material.tables.get(objective_motifs.EFFECTS), ("motif", "cell", "occurrence", "metric", "whole"))
+    table = trial_table(material, EFFECTS)
     if table is None:
         return []
     differences: dict[Any, dict[str, dict[str, Any]]] = {}
-    beside = material.tables.get(objective_motifs.DIFFERENCES)
+    beside = trial_table(material, DIFFERENCES)
     for row in () if beside is None else beside.to_dict("records"):
         differences.setdefault((row["motif"], row["cell"], row["occurrence"]), {})[row["metric"]] = row
     found = []
@@ -233,7 +227,7 @@ def _motifs(material: Material) -> list[MotifEffect]:
 
 
 def _main_effects(material: Material, metric: str) -> dict[tuple[str, str], float]:
-    table = _of(material.tables.get(operation_effects.KIND), ("metric", "choice", "option", "effect"))
+    table = trial_table(material, OPERATIONS)
     if table is None:
         return {}
     own = table[table["metric"] == metric]
@@ -267,7 +261,7 @@ def _operations(
 
 def operation_motifs(material: Material, metric: str) -> dict[str, tuple[float, float]]:
     """Effect and posterior deviation of the motifs that are one operation, the mean over cells."""
-    table = _of(material.tables.get(objective_motifs.EFFECTS), ("metric", "layer", "occurrence", "text", "whole"))
+    table = trial_table(material, EFFECTS)
     if table is None:
         return {}
     alone = table[(table["metric"] == metric) & (table["layer"] == 0) & (table["occurrence"] == 1)]

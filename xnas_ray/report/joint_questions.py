@@ -23,6 +23,7 @@ from xnas_ray.report.standings import (
     with_outcomes,
 )
 from xnas_ray.report.tree_distances import tree_agreement
+from xnas_ray.report.trial_tables import trial_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,8 +144,8 @@ def _strengths(agreement: Agreement, *, asked: str, yes: str, no: str, of: str) 
 
 def _scores(material: Material, metric: str) -> tuple[np.ndarray, np.ndarray] | None:
     """Genotypes of architectures, and what the model of the metric's motifs makes of them."""
-    table = material.tables.get(SCORES)
-    if table is None or not len(table):
+    table = trial_table(material, SCORES)
+    if table is None:
         return None
     own = table[table["metric"] == metric]
     genotypes: dict[int, Any] = dict(zip(material.numbers.tolist(), material.trials["genotype"], strict=True))

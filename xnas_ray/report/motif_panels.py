@@ -13,6 +13,7 @@ from xnas_ray.explain.occurrences import explain_architecture
 from xnas_ray.messages import Genotype
 from xnas_ray.report.drawings import Graphs
 from xnas_ray.report.material import Material
+from xnas_ray.report.trial_tables import trial_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,9 +69,8 @@ def search_motifs(
 
 
 def _motifs(material: Material) -> pd.DataFrame | None:
-    table = material.tables.get(MOTIFS)
-    if table is not None or EFFECTS not in material.tables:
+    table, every = material.tables.get(MOTIFS), trial_table(material, EFFECTS)
+    if table is not None or every is None:
         return table
-    every = material.tables[EFFECTS]
     own = every[every["metric"] == material.aims[0].name]
     return own if len(own) else None

@@ -16,7 +16,7 @@ from xnas_ray.report.drawings import Drawings, Graphs
 from xnas_ray.report.failures import failure_groups
 from xnas_ray.report.genes import genes
 from xnas_ray.report.heat_maps import LAYERS, PAIRS, layer_map, pair_map
-from xnas_ray.report.joint import KINDS, joint_info
+from xnas_ray.report.joint import joint_info
 from xnas_ray.report.lineage import lineage
 from xnas_ray.report.material import Material, chosen
 from xnas_ray.report.motif_panels import MOTIFS, search_motifs
@@ -32,6 +32,7 @@ from xnas_ray.report.progress import (
 )
 from xnas_ray.report.supernets import SupernetInfo, supernet_info
 from xnas_ray.report.timeline import counts, timeline
+from xnas_ray.report.trial_tables import kinds as trial_kinds
 from xnas_ray.spaces.base import Choice
 
 SEARCH_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f", "#767676")
@@ -110,7 +111,9 @@ def _search(one: Searched, box: Box | None, colour: str) -> dict[str, Any]:
     spent = spending(material)
     supernets, rounds = supernet_info(material), nars_info(material)
     joint = joint_info(material, one.choices, one.supernet)
-    kinds = {LAYERS, PAIRS, MOTIFS, *KINDS}.union(*(found.kinds for found in (supernets, rounds) if found is not None))
+    kinds = {LAYERS, PAIRS, MOTIFS, *trial_kinds(material)}.union(
+        *(found.kinds for found in (supernets, rounds) if found is not None)
+    )
     return {
         **_facts(material),
         "colour": colour,

@@ -11,11 +11,11 @@ from xnas_ray import __version__
 from xnas_ray.errors import XnasError
 from xnas_ray.explain.measured_architectures import Trial
 from xnas_ray.messages import SearchState, TrialStatus
-from xnas_ray.report.joint import KINDS
 from xnas_ray.report.material import Material, read_material
 from xnas_ray.report.page import packed
 from xnas_ray.report.payload import Searched, report_payload
 from xnas_ray.report.supernet_beside import supernet_beside
+from xnas_ray.report.trial_tables import kinds
 from xnas_ray.service.resolve import Search, open_search
 from xnas_ray.service.trial_explanations import trial_explanations
 
@@ -50,8 +50,9 @@ def _searched(root: Path, material: Material, shown: Sequence[Material]) -> Sear
 
 
 def _explained(material: Material, search: Search) -> Material:
-    """A search that ended before trials were explained, with what they say; others as they are."""
-    if not SearchState(material.record["state"]).ended or KINDS & set(material.tables):
+    """A search with what its trials say: as it was stored at the end, computed before that and where it was not."""
+    ended = SearchState(material.record["state"]).ended
+    if ended and kinds(material):
         return material
     names = [aim.name for aim in material.aims]
     fidelities = material.trials["fidelity"].to_numpy(dtype=int)
@@ -63,7 +64,7 @@ def _explained(material: Material, search: Search) -> Material:
     ]
     maximize = {aim.name: aim.maximize for aim in material.aims}
     said = trial_explanations(search.space, trials, maximize, seed=search.spec.seed or 0)
-    return replace(material, tables={**said, **material.tables})
+    return replace(material, tables={**said, **material.tables} if ended else {**material.tables, **said})
 
 
 def _of(material: Material, names: Sequence[str], row: int) -> dict[str, float]:
