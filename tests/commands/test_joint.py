@@ -59,9 +59,12 @@ def test_motifs_of_the_first_objective_stand_in_for_those_of_a_controller(xnas, 
     assert of_trial.code == 0 and of_trial.out.startswith(f"trial {best}: |") and "\ngood" in of_trial.out
 
 
-def test_too_few_trials_are_said(xnas, archive):
+def test_too_few_trials_are_said(xnas, archive, tmp_path):
     printed = xnas("explain", archive.finished, "--joint", "--root", archive.root)
     assert printed.code == 2 and "too few architectures" in printed.err and "xnas extend" in printed.err
+    page = tmp_path / "page.html"
+    printed = xnas("report", archive.finished, "--joint", "--root", archive.root, "--out", page)
+    assert printed.code == 2 and "too few architectures" in printed.err and not page.exists()
 
 
 def test_it_is_asked_for_alone(xnas, store):

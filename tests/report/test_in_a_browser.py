@@ -357,8 +357,7 @@ def test_sixteen_thousand_trials(page, tmp_path, capsys):
     quiet(page, path)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_all_explanations_beside_each_other(page, made, tmp_path, scheme):
+def test_all_explanations_beside_each_other(page, made, tmp_path):
     from xnas_ray.report.page import packed, report_page
     from xnas_ray.report.payload import Searched, report_payload
 
@@ -369,7 +368,6 @@ def test_all_explanations_beside_each_other(page, made, tmp_path, scheme):
     payload["searches"][0]["joint"]["motifs"][0]["text"] = LONG
     path = tmp_path / "report.html"
     path.write_text(report_page(packed(payload), "planted"), encoding="utf-8")
-    page.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
     opened(page, path)
     rows = page.ask("[...document.querySelectorAll('#joint .findings tr')].slice(1).map((r) => r.innerText)")
     findings = payload["searches"][0]["joint"]["findings"]
@@ -391,7 +389,21 @@ def test_all_explanations_beside_each_other(page, made, tmp_path, scheme):
     page.until(f"{first}.layout.yaxis.title.text === 'effect on nbdt_gap [%], positive is less of it'")
     operations = page.ask("document.querySelectorAll('#joint .plot')[1].data.map((t) => t.name)")
     assert operations == ["main effect", "motif effect", "magnitude", "influential_magnitude"]
+    ink = page.ask(f"{first}.layout.font.color")
+    page.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    page.until(f"{first}.layout.font.color !== '{ink}'")
+    assert page.ask("getComputedStyle(document.querySelector('#joint td')).color") == "rgb(236, 236, 236)"
+    page.send("Emulation.setEmulatedMedia", features=[])
     page.ask("document.querySelector('#joint h3 button').click()")
     page.until("!document.getElementById('trial').hidden")
-    page.send("Emulation.setEmulatedMedia", features=[])
+    quiet(page, path)
+
+
+def test_a_page_of_one_section(page, evolved, tmp_path, xnas):
+    root, search_id = evolved
+    path = tmp_path / "joint.html"
+    assert xnas("report", search_id, "--joint", "--root", root, "--out", path).code == 0
+    opened(page, path)
+    assert page.ask("[...document.querySelectorAll('main section')].map((s) => s.id)") == ["joint"]
+    assert page.ask("document.querySelectorAll('#sections a').length") == 1
     quiet(page, path)

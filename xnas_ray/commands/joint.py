@@ -27,10 +27,9 @@ def say_joint(handle: SearchHandle, number: int, as_json: bool) -> None:
     """
     found = handle.joint()
     if found is None:
-        raise ExplanationError(
-            f"search {handle.id} has too few architectures with every objective, or a space without graphs.",
-            fix="Extend the search: `xnas extend`.",
-        )
+        from xnas_ray.report.page import TOO_FEW
+
+        raise ExplanationError(f"search {handle.id}: {TOO_FEW}", fix="Extend the search: `xnas extend`.")
     if as_json:
         say_json(found)
         return

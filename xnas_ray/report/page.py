@@ -17,6 +17,8 @@ from html import escape
 from importlib import resources
 from typing import Any
 
+from xnas_ray.errors import ExplanationError
+
 SCRIPTS = (
     *("drawn.js", "figures.js", "figures_course.js", "figures_why.js", "figures_supernets.js", "figures_nars.js"),
     "figures_joint.js",
@@ -26,6 +28,7 @@ SCRIPTS = (
 """What every page of a report needs; together they are one function."""
 
 STYLE = "page.css"
+TOO_FEW = "there are too few architectures with every objective to set explanations beside each other."
 CODE = "'unsafe-eval'"
 """Plotly's WebGL plots make the code of their shaders' inputs; what they make it from are numbers of its own."""
 
@@ -71,6 +74,18 @@ def packed(payload: Mapping[str, Any]) -> bytes:
     """A payload as the page reads it: gzipped JSON; the same payload gives the same bytes."""
     text = json.dumps(payload, separators=(",", ":"), allow_nan=False)
     return gzip.compress(text.encode(), compresslevel=6, mtime=0)
+
+
+def joint_alone(data: bytes) -> bytes:
+    """The data of a page that shows where explanations agree and nothing else; a click still shows a whole trial.
+
+    Raises:
+        ExplanationError: no search has enough architectures to tell.
+    """
+    payload = unpacked(data)
+    if not any(search["joint"] for search in payload["searches"]):
+        raise ExplanationError(TOO_FEW, fix="Extend the search: `xnas extend`.")
+    return packed({**payload, "only": "joint"})
 
 
 def unpacked(data: bytes) -> dict[str, Any]:
