@@ -282,6 +282,30 @@ def designable(tmp_path_factory: pytest.TempPathFactory, played_search: type[_Wr
     return folder / "store"
 
 
+@dataclass(frozen=True)
+class TreeStore:
+    """A finished search whose networks and trees are kept: a folder with ``store`` and the tasks ``own``, ``other``."""
+
+    folder: Path
+    search_id: str
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "store"
+
+
+@pytest.fixture(scope="session")
+def tree_store(tmp_path_factory: pytest.TempPathFactory, played_search: type[_Written]) -> Iterator[TreeStore]:
+    """The search of ``service/tree_search.py``, named by the small WordNet; read it only."""
+    from .service.tree_search import write_tree_search
+
+    folder = tmp_path_factory.mktemp("trees")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("XNAS_DATA", raising=False)
+        patch.setenv("WNSEARCHDIR", str(Path(__file__).parent / "explain" / "small_wordnet"))
+        yield TreeStore(folder, write_tree_search(folder, played_search))
+
+
 # ---- the command line -----------------------------------------------------------------------------------------------
 
 

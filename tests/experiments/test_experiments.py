@@ -53,6 +53,7 @@ OTHER_SPACES = (
     "nars_paper",
     "nasbowl_darts_paper",
     "nasbowl_darts_quick",
+    "nsga2_trees",
 )
 """Searches in another space than the task's, or another size of it."""
 

@@ -37,7 +37,7 @@ def images(script, noise: float, count: int = 300):
 
 
 def test_the_network_has_the_published_size(script):
-    network = script("resnet20").ResNet20()
+    network = script("resnet20").ResNet()
     assert sum(p.numel() for p in network.parameters()) == 269_722
     x = torch.randn(2, 3, 32, 32)
     assert network.eval()(x).shape == (2, 10)

@@ -171,3 +171,8 @@ def test_both_ways_of_deciding_along_a_tree_are_the_same(script, monkeypatch, ca
         ("| 9", "hard"),
     ]
     assert all(float(line[3]) > 0 and float(line[4]) > 0 for line in lines)
+
+
+def test_samples_of_a_tree_are_made_and_written(script):
+    chosen_s, written_s, size = script("tree_samples").measure(4, 40, 8, 1)
+    assert chosen_s >= 0 and written_s >= 0 and size > 31 * 8 * 8 * 3, "ten ambiguous ones and three of seven nodes"

@@ -8,7 +8,7 @@ import pytest
 
 from xnas_ray.errors import StoreError
 from xnas_ray.explain.cell_drawing import cell_figure, cell_info
-from xnas_ray.explain.drawing import operation_colours, save_figure
+from xnas_ray.explain.drawing import operation_colours, save_figure, shortened
 from xnas_ray.explain.motif_drawing import motif_figure, motif_info
 
 
@@ -18,6 +18,11 @@ def test_operations_keep_their_colours():
     assert colours["input"] == colours["input2"]
     assert len(set(colours.values())) == 5  # input and input2, output, add, conv, pool
     assert operation_colours(["pool"], ["conv", "pool"])["pool"] == operation_colours(["pool"])["pool"]
+
+
+def test_names_are_cut_and_escaped():
+    assert shortened("a" * 60) == "a" * 60 and shortened("a" * 61) == "a" * 59 + "…"
+    assert shortened("x\x1b[2J\u202e", 9) == "x\\x1b[2J…" and shortened("Löwe") == "Löwe"
 
 
 def test_figures_become_files(drawn, drawn_table, tmp_path):

@@ -191,3 +191,11 @@ def test_other_outputs_are_refused(random_tree, shape):
     with pytest.raises(HierarchyError, match="do not fit 5 classes") as error:
         DecisionRules(random_tree(5))(torch.zeros(shape))
     assert error.value.field == "logits"
+
+
+@given(shape=trees)
+def test_shares_are_sums_over_the_classes_below(random_tree, shape):
+    tree, numbers = random_tree(*shape), batch(random_tree(*shape), shape[1])
+    rules = DecisionRules(tree)
+    below = [[tree.class_names.index(leaf) for leaf in tree.nodes[child].leaves] for child in rules.child.tolist()]
+    assert torch.allclose(rules.shares(numbers), torch.stack([numbers[:, own].sum(1) for own in below], dim=1))

@@ -12,7 +12,7 @@ import torch
 
 from xnas_ray.errors import DataMissingError, ObjectiveError
 from xnas_ray.explain import wordnet
-from xnas_ray.explain.induced_hierarchy import induced_hierarchy
+from xnas_ray.explain.induced_hierarchy import induced_hierarchy, random_hierarchy
 from xnas_ray.explain.tree_agreement import robinson_foulds, triples_agreement
 from xnas_ray.explain.wordnet_hierarchy import wordnet_hierarchy
 from xnas_ray.objectives.base import Objective
@@ -223,10 +223,31 @@ def test_objectives_of_one_candidate_share_a_tree():
     assert TreeGap(layer="head").outcome(trained).hierarchy.class_names == ANIMALS
 
 
+def test_the_tree_that_was_trained_along_is_measured():
+    """Unless a parameter asks for the one that the weights hold."""
+    induced, along = four_classes(), random_hierarchy(ANIMALS, seed=1)
+    trained = replace(four_classes(), tree=along)
+    assert outcome(trained).hierarchy is along and PathEntropy().outcome(trained) is outcome(trained)
+    assert TreeGap().measure(trained) != TreeGap().measure(induced)
+    held = str(outcome(induced).hierarchy)
+    for asked in ({"tree": "induced"}, {"layer": "head"}, {"linkage": "average"}, {"normalize": False}):
+        assert str(TreeGap(**asked).outcome(trained).hierarchy) == str(TreeGap(**asked).outcome(induced).hierarchy)
+    assert str(PathEntropy(tree="induced").outcome(trained).hierarchy) == held
+    assert TreeGap(tree="induced").outcome(trained) is TreeAccuracy(tree="induced").outcome(trained)
+
+
+def test_agreement_of_the_tree_that_was_trained_along(small_wordnet):
+    along = random_hierarchy(ANIMALS, seed=1)
+    trained = replace(four_classes(), tree=along)
+    assert WordNetAgreement().measure(trained) == triples_agreement(along, wordnet_hierarchy(WNIDS, ANIMALS)) < 1
+    assert WordNetAgreement(tree="induced").measure(trained) == 1.0
+
+
 @pytest.mark.parametrize(
     ("make", "field"),
     [
         (lambda: TreeGap(linkage="wards"), "nbdt_gap.linkage"),
+        (lambda: WordNetAgreement(tree="wordnet"), "wordnet_agreement.tree"),
         (lambda: PathEntropy(of="sum"), "nbdt_path_entropy.of"),
         (lambda: TreeGap(layer="body").measure(tiny_trained()), "nbdt_gap.layer"),
     ],

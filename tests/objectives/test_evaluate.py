@@ -82,6 +82,30 @@ def test_a_value_that_is_not_finite_is_a_typed_failure():
         evaluate(objectives=(Broken(),))
 
 
+def test_objectives_measure_the_tree_that_a_recipe_trains_along():
+    """Of two classes there is one tree; what is measured of it comes from the training all the same."""
+    objective = create_objectives(("nbdt_gap",))[0]
+    found = evaluate(recipe={"tree_loss": "soft"}, objectives=(objective,))
+    assert found.metrics["nbdt_gap"] == 0.0
+    assert found.trained.tree is not None and objective.outcome(found.trained).hierarchy is found.trained.tree
+    assert evaluate(objectives=("nbdt_gap",)).trained.tree is None
+    last = evaluate(recipe={"tree_loss": "hard"}, objectives=("nbdt_gap",), measure_on="test")
+    assert last.trained.tree is not None
+
+
+def test_a_regression_cannot_be_trained_along_a_tree():
+    context = LocalContext()
+    with pytest.raises(SpecError, match=r"recipe\.tree_loss"):
+        evaluate(
+            tiny_problem("regression"),
+            ("val_mse",),
+            data=tiny_data("regression"),
+            recipe={"tree_loss": "soft"},
+            context=context,
+        )
+    assert context.records == []
+
+
 def test_data_are_needed_to_train():
     with pytest.raises(TaskError, match=r"load_data\.py"):
         evaluate(data=None)

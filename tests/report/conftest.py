@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from xnas_ray.explain.motifs import COLUMNS, tree_id, tree_to_json
 from xnas_ray.report.material import Material
+from xnas_ray.store.tree_samples import TreeSamples
 
 BEGAN = pd.Timestamp("2024-05-01T12:00:00", tz="UTC")
 ACCURACY = {"name": "accuracy", "maximize": True, "unit": "%"}
@@ -26,6 +30,7 @@ def made_material(
     constraints: Sequence[str] = (),
     tables: Mapping[str, pd.DataFrame] | None = None,
     curves: Sequence[Mapping[str, Any]] = (),
+    root: Path | None = None,
     **record: Any,
 ) -> Material:
     """A search of trials given by what matters: numbers not given are consecutive, times in seconds."""
@@ -43,6 +48,7 @@ def made_material(
         log=pd.DataFrame(happened, columns=["trial", "state", "at", "duration_s", "detail"]),
         curves=pd.DataFrame(list(curves), columns=["trial", "epoch", "metric", "value"]),
         tables=tables or {},
+        root=root,
     )
 
 
@@ -71,6 +77,54 @@ def _at(seconds: float) -> pd.Timestamp:
 def made() -> Callable[..., Material]:
     """Makes material (see ``made_material``)."""
     return made_material
+
+
+@dataclass(frozen=True)
+class GrownTree:
+    """A trial's table ``decision_tree``, and samples on their ways through that tree; their images are noise."""
+
+    table: pd.DataFrame
+    samples: TreeSamples
+
+
+@pytest.fixture(scope="session")
+def grown_tree(random_tree) -> Callable[..., GrownTree]:
+    """``grown_tree(classes, seed, names=None, size=(8, 8, 1))``: 60 samples of a random tree, ten of them ambiguous.
+
+    Every node has two examples; all trees of a seed have the same images.
+    """
+    import torch
+
+    from xnas_ray.objectives.tree_outcome import TreeOutcome
+
+    def grow(classes: int, seed: int = 0, *, names: Sequence[str] | None = None, size=(8, 8, 1)) -> GrownTree:
+        rng = np.random.default_rng(seed)
+        tree = random_tree(classes, seed)
+        logits = torch.from_numpy(3 * rng.normal(size=(60, classes))).float()
+        outcome = TreeOutcome(tree, logits, torch.from_numpy(rng.integers(0, classes, 60)))
+        spread, rules = outcome.rules(logits).exp().numpy(), outcome.rules
+        number = {name: k for k, name in enumerate(tree.class_names)}
+        reach = np.stack([spread[:, [number[leaf] for leaf in node.leaves]].sum(1) for node in tree.nodes], axis=1)
+        entropy = rules.decisions(logits, hard=True).path_entropy.numpy()
+        similar = [(node, int(s)) for node in range(len(tree.nodes)) for s in np.argsort(-reach[:, node])[:2]]
+        rows = np.array([*np.argsort(-entropy)[:10], *(s for _, s in similar)])
+        called = dict(zip(tree.class_names, names or tree.class_names, strict=True))
+        predicted = {"network": logits.argmax(1), "soft": rules.soft(logits), "hard": rules.hard(logits)}
+        samples = TreeSamples(
+            classes=tuple(called.values()),
+            group=np.array(["ambiguous"] * 10 + ["similar"] * len(similar)),
+            node=np.array([-1] * 10 + [node for node, _ in similar]),
+            sample=rows,
+            target=outcome.targets.numpy()[rows],
+            **{name: found.numpy()[rows] for name, found in predicted.items()},
+            path_entropy=entropy[rows].astype(np.float32),
+            reach=reach[rows].astype(np.float32),
+            images=rng.integers(0, 256, (60, *size), dtype=np.uint8)[rows],
+        )
+        table = outcome.per_node()
+        return GrownTree(table.assign(name=[called.get(name, name) for name in table["name"]]), samples)
+
+    return grow
 
 
 @pytest.fixture(scope="session")

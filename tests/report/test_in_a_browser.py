@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import gzip
 import importlib
+import json
 import shutil
 import sys
 from collections.abc import Iterator
@@ -16,9 +18,11 @@ import pandas as pd
 import pytest
 
 from xnas_ray.service.archive import stored_card
+from xnas_ray.service.report_data import report_data
 from xnas_ray.service.resolve import open_search
-from xnas_ray.store import StoreWriter, list_searches, load_trials
+from xnas_ray.store import Layout, StoreWriter, list_searches, load_explanations, load_tree_samples, load_trials
 from xnas_ray.store.replay import replay
+from xnas_ray.store.tree_samples import TREE_SAMPLES_FILE, write_tree_samples
 
 from .joint_search import SPACE, planted
 
@@ -286,6 +290,196 @@ def test_supernets(page, differentiable, tmp_path, xnas):
     quiet(page, path)
 
 
+CLASSES = ("cat", "dog", LONG, "\u202egnp", "c5", "c6", "c7")
+
+
+@pytest.fixture(scope="module")
+def treed(played_search, archive, grown_tree, tmp_path_factory) -> tuple[Path, str]:
+    """A search with three objectives whose trials have trees; that of the best has a hundred classes."""
+    root, search_id = tmp_path_factory.mktemp("trees") / "store", "01HF7YAT00012345678900TREE"
+    spec = {"objectives": ["val_accuracy", "params", "flops"], "budget": {"trials": 20}}
+    with StoreWriter.open(root) as writer:
+        search = played_search(writer, archive.task, search_id, spec)
+        search.trials(20)
+        for trial in range(20):
+            many = trial == search.best.trial
+            grown = grown_tree(100 if many else 7, trial, names=None if many else CLASSES)
+            writer.append_explanation("decision_tree", search_id, grown.table.assign(trial=trial))
+            path = writer.layout.artifacts(search_id, trial, (1, 0)) / TREE_SAMPLES_FILE
+            write_tree_samples(path, grown.samples)
+        search.state("finished", "budget.trials is reached")
+    return root, search_id
+
+
+def drawn_tree(page: Any, trial: int) -> None:
+    """Choose the tree of a trial."""
+    page.ask(f"""(() => {{ const list = document.querySelector('#trees select'); list.value = '{trial}';
+        list.dispatchEvent(new Event('change')); }})()""")
+    page.until(f"document.querySelector('#trees svg.tree').getAttribute('aria-label').endsWith(' {trial}')")
+
+
+def nodes(page: Any) -> int:
+    """How many nodes can be seen."""
+    return int(page.ask("document.querySelectorAll('#trees svg.tree [data-node]').length"))
+
+
+def press(page: Any, words: str) -> None:
+    """Press the button of the page with these words."""
+    page.ask(f"[...document.querySelectorAll('button')].find((b) => b.textContent === '{words}').click()")
+
+
+def test_nodes_of_trees_open_and_close(page, treed, tmp_path, xnas):
+    root, search_id = treed
+    path = tmp_path / "report.html"
+    assert xnas("report", search_id, "--root", root, "--out", path).code == 0 and path.stat().st_size < MAX_BYTES
+    opened(page, path)
+    table = load_explanations(root, "decision_tree", search_id)
+    trials = [int(t) for t in page.ask("[...document.querySelector('#trees select').options].map((o) => o.value)")]
+    best = int(page.ask("document.querySelector('#best button.card strong').textContent").removeprefix("trial "))
+    assert len(trials) == 16 and trials[0] == best
+    assert "16 of 20 trees" in page.ask("document.getElementById('trees').innerText")
+    assert 10 < nodes(page) < 90, "a hundred classes are closed below some level"
+    press(page, "open all")
+    assert nodes(page) == (table["trial"] == best).sum()
+    page.ask("document.querySelector('#trees .grown .wide').scrollLeft = 30")
+    page.ask("document.querySelector('#trees .samples button').click()")
+    assert page.ask("document.querySelector('#trees .grown .wide').scrollLeft") == 30, "nobody is moved elsewhere"
+    press(page, "as at first")
+    assert nodes(page) < 90
+
+    small = next(t for t in trials if t != best)
+    own = table[table["trial"] == small].sort_values("node").reset_index(drop=True)
+    drawn_tree(page, small)
+    assert nodes(page) == len(own) and page.ask("document.querySelectorAll('#trees svg.tree image').length") == 7
+    drawn_everywhere(page)  # what stands above moves no more
+    inner = int(own.loc[(own["parent"] == 0) & (own["classes"] > 1), "node"].iloc[0])
+    page.ask("document.querySelector('#trees svg.tree').scrollIntoView({ block: 'center' })")
+    x, y = page.ask(f"""(() => {{ const box = document.querySelector('#tree-0-{inner} circle').getBoundingClientRect();
+        return [box.left + box.width / 2, box.top + box.height / 2]; }})()""")
+    page.pointer("mouseMoved", x, y)
+    page.until("!document.getElementById('hover').hidden")
+    assert f"{own['visits'][inner]} (" in page.ask("document.getElementById('hover').innerText")
+    assert page.ask("document.querySelectorAll('#hover img').length") == 2
+    page.click(x, y)
+    focused = f"document.activeElement.id === 'tree-0-{inner}' && document.activeElement"
+    page.until(f"{focused}.getAttribute('aria-expanded') === 'false'")
+    closed = nodes(page)
+    assert (
+        closed < len(own) and page.ask("document.querySelector('#trees .about h3').textContent") == own["name"][inner]
+    )
+    for key, expected in (("Enter", len(own)), ("ArrowLeft", closed), ("ArrowRight", len(own))):
+        page.key(key)
+        page.until(f"{focused}.getAttribute('aria-expanded') === '{str(expected > closed).lower()}'")
+        assert nodes(page) == expected
+    for key, expected in (("ArrowRight", inner + 1), ("ArrowLeft", inner), ("Home", 0), ("ArrowDown", 1)):
+        page.key(key)
+        page.until(f"document.activeElement.id === 'tree-0-{expected}'")
+    page.ask("document.querySelector('#best button.card').click()")
+    page.until("!document.getElementById('trial').hidden")
+    press(page, "what it decides first, and what next")
+    page.until(f"document.querySelector('#trees svg.tree').getAttribute('aria-label').endsWith(' {best}')")
+    page.until("document.getElementById('trial').hidden && document.activeElement.id === 'tree-0-0'")
+    quiet(page, path)
+
+
+def test_samples_are_followed_through_trees(page, treed, tmp_path, xnas):
+    store, search_id = treed
+    root, path = tmp_path / "store", tmp_path / "report.html"
+    shutil.copytree(store, root)
+    [found] = json.loads(gzip.decompress(report_data(root, [search_id])))["searches"]
+    _, damaged, gone, whole = (one["trial"] for one in found["trees"]["trees"][:4])
+    layout = Layout(root)
+    layout.artifacts(search_id, damaged, (1, 0)).joinpath(TREE_SAMPLES_FILE).write_bytes(b"PK\x03\x04")
+    layout.artifacts(search_id, gone, (1, 0)).joinpath(TREE_SAMPLES_FILE).unlink()
+    assert xnas("report", search_id, "--root", root, "--out", path).code == 0
+    opened(page, path)
+    text = "document.getElementById('trees').innerText"
+    for trial, words in ((damaged, "is damaged"), (gone, "keep_weights")):
+        drawn_tree(page, trial)
+        assert words in page.ask(text) and nodes(page) > 1
+
+    drawn_tree(page, whole)
+    kept = load_tree_samples(root, search_id, whole)
+    table = load_explanations(root, "decision_tree", search_id)
+    own = table[table["trial"] == whole].sort_values("node").reset_index(drop=True)
+    assert page.ask("document.querySelectorAll('#trees > div > .samples img').length") == 10
+    page.ask("document.querySelector('#trees > div > .samples button').click()")
+    page.until("document.querySelectorAll('#trees path.way').length > 0")
+    hard = own.index[own["name"] == kept.classes[kept.hard[0]]][0]
+    assert page.ask("document.querySelectorAll('#trees path.way').length") == own["depth"][hard]
+    shares = page.ask("""Object.fromEntries([...document.querySelectorAll('#trees [data-node]')].map((g) =>
+        [g.dataset.node, (g.querySelector('.share') || {}).textContent]))""")
+    for node, parent in enumerate(own["parent"]):
+        if parent == 0:
+            assert float(shares[str(node)].split()[0]) == pytest.approx(100 * kept.reach[0, node], abs=0.06)
+    marks = page.ask(f"document.querySelector('#tree-0-{hard} .mark').textContent")
+    assert "hard" in marks and ("label" in marks) == (kept.target[0] == kept.hard[0])
+    about = page.ask("document.querySelector('#trees .about').innerText")
+    assert f"Sample {kept.sample[0]}" in about and "path entropy" in about
+    assert "<img src=x onerror" in page.ask(text) and "\u202e" not in page.ask(text)
+    wide = page.ask("Number(document.querySelector('#trees path.way').getAttribute('stroke-width'))")
+    press(page, "back to all samples")
+    page.until("document.querySelectorAll('#trees path.way').length === 0")
+    assert wide != page.ask("Number(document.querySelector('#trees path.edge').getAttribute('stroke-width'))")
+    quiet(page, path)
+
+
+DEEP = "document.querySelectorAll('#front .plot')[1]"
+SPACE_POINT = f"""(() => {{ const plot = {DEEP}, trace = plot.data[1], scene = plot._fullLayout.scene._scene;
+    const {{ projection, view, model }} = scene.glplot.cameraParams, scale = scene.dataScale;
+    const times = (m, v) => [0, 1, 2, 3].map((r) => m[r] * v[0] + m[4 + r] * v[1] + m[8 + r] * v[2] + m[12 + r] * v[3]);
+    const point = [trace.x[0] * scale[0], trace.y[0] * scale[1], trace.z[0] * scale[2], 1];
+    const [x, y, , w] = times(projection, times(view, times(model, point)));
+    const box = plot.querySelector('canvas').getBoundingClientRect();
+    return [box.left + (0.5 + (0.5 * x) / w) * box.width, box.top + (0.5 - (0.5 * y) / w) * box.height]; }})()"""
+
+
+def test_three_objectives_are_a_front_in_space(page, treed, tmp_path, xnas):
+    root, search_id = treed
+    path = tmp_path / "report.html"
+    assert xnas("report", search_id, "--root", root, "--out", path).code == 0
+    opened(page, path)
+    page.ask(f"{DEEP}.scrollIntoView({{ block: 'center' }})")
+    page.until(f"{DEEP}.dataset.drawn")
+    data = page.ask(f"{DEEP}.data.map((t) => [t.type, t.customdata])")
+    assert [kind for kind, _ in data] == ["scatter3d"] * 2 and sum(len(rows) for _, rows in data) == 20
+    [found] = json.loads(gzip.decompress(report_data(root, [search_id])))["searches"]
+    assert {found["trials"]["trial"][row] for row in data[1][1]} == set(found["front"])
+    titles = f"['xaxis', 'yaxis', 'zaxis'].map((a) => {DEEP}.layout.scene[a].title.text)"
+    assert page.ask(titles) == ["params", "val_accuracy", "flops"]
+    page.until(f"{DEEP}._fullLayout.scene._scene.glplot.cameraParams && {DEEP}.querySelector('canvas')")
+    x, y = page.ask(SPACE_POINT)
+    page.pointer("mouseMoved", x - 3, y)
+    page.pointer("mouseMoved", x, y)
+    page.until("!document.getElementById('hover').hidden")
+    page.pointer("mousePressed", x, y, button="left", clickCount=1)  # it is asked for in the next frame
+    page.until("!document.getElementById('trial').hidden")
+    page.pointer("mouseReleased", x, y, button="left", clickCount=1)
+    assert int(page.ask("document.querySelector('#trial h2').textContent").removeprefix("trial ")) in found["front"]
+    page.ask("""(() => { const list = document.querySelectorAll('#front select')[2]; list.value = 'duration_s';
+        list.dispatchEvent(new Event('change')); })()""")
+    page.until(f"{titles}[2] === 'duration_s'")
+    quiet(page, path)
+
+
+def test_without_webgl_the_front_is_flat(page, treed, tmp_path, xnas):
+    root, search_id = treed
+    path = tmp_path / "report.html"
+    assert xnas("report", search_id, "--root", root, "--out", path).code == 0
+    none = """const made = HTMLCanvasElement.prototype.getContext;
+        HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
+            return kind.includes("webgl") ? null : made.call(this, kind, ...rest); };"""
+    script = page.send("Page.addScriptToEvaluateOnNewDocument", source=none)["identifier"]
+    try:
+        opened(page, path)
+    finally:
+        page.send("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
+    assert "no WebGL" in page.ask("document.getElementById('front').innerText")
+    assert page.ask("document.querySelectorAll('#front .plot').length") == 1
+    drawn_everywhere(page)
+    quiet(page, path)
+
+
 def test_nars_rounds_and_predictions(page, designable, tmp_path, xnas):
     """A played search by NARS, with what its controller says of it."""
     root, path = tmp_path / "store", tmp_path / "report.html"
@@ -389,6 +583,7 @@ def test_all_explanations_beside_each_other(page, made, tmp_path):
     page.until(f"{first}.layout.yaxis.title.text === 'effect on nbdt_gap [%], positive is less of it'")
     operations = page.ask("document.querySelectorAll('#joint .plot')[1].data.map((t) => t.name)")
     assert operations == ["main effect", "motif effect", "magnitude", "influential_magnitude"]
+    assert page.ask("document.querySelector('#joint a').getAttribute('href')") == "#trees"
     ink = page.ask(f"{first}.layout.font.color")
     page.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
     page.until(f"{first}.layout.font.color !== '{ink}'")

@@ -45,12 +45,16 @@ def end(one: Book, number: int, acc: float, flops: float) -> list[str]:
     return one.count(number, TrialStatus.COMPLETED, metrics, "|a|", folder, duration_s=1.0, reused=False)
 
 
+def with_the_weights(number: int) -> list[str]:
+    return [f"artifacts/{number}/weights.pt", f"artifacts/{number}/decision_tree.npz"]
+
+
 def test_only_the_best_feasible_trial_keeps_its_weights() -> None:
     one = book(keep_weights="best", constraints=["flops <= 50"])
     assert end(one, 0, 0.5, 40) == []
-    assert end(one, 1, 0.9, 60) == ["artifacts/1/weights.pt"], "better, but it breaks the constraint"
-    assert end(one, 2, 0.4, 10) == ["artifacts/2/weights.pt"]
-    assert end(one, 3, 0.6, 50) == ["artifacts/0/weights.pt"]
+    assert end(one, 1, 0.9, 60) == with_the_weights(1), "better, but it breaks the constraint"
+    assert end(one, 2, 0.4, 10) == with_the_weights(2)
+    assert end(one, 3, 0.6, 50) == with_the_weights(0)
     assert one.best is not None and one.best.trial == 3
 
 
@@ -65,11 +69,11 @@ def test_the_front_keeps_exactly_the_non_dominated_weights(points: list[tuple[in
     one = book(keep_weights="front")
     kept: set[str] = set()
     for number, (acc, flops) in enumerate(points):
-        kept.add(f"artifacts/{number}/weights.pt")
+        kept |= set(with_the_weights(number))
         kept -= set(end(one, number, float(acc), float(flops)))
     costs = np.array([[-acc, flops] for acc, flops in points], dtype=float)
     front = NonDominatedSorting().do(costs, only_non_dominated_front=True)
-    assert kept == {f"artifacts/{i}/weights.pt" for i in front}
+    assert kept == {file for i in front for file in with_the_weights(i)}
 
 
 HISTORY = SearchReplay(SEARCH, {}, SearchState.RUNNING, "", 0, (), (), (), (), 0, 0.0, 0.0)
@@ -102,7 +106,7 @@ def count(one: Book, row: dict[str, Any]) -> list[str]:
 
 def files_of(rows: list[Row]) -> set[str]:
     """All that the trials left."""
-    names = ("weights.pt", "activations.npz")
+    names = ("weights.pt", "decision_tree.npz", "activations.npz")
     return {f"artifacts/{n}/{name}" for n, row in enumerate(rows) if row[4] for name in names}
 
 
@@ -137,7 +141,7 @@ def test_files_that_are_kept(rows: list[Row], weights: str, activations: str, da
     completed = {n for n, row in enumerate(rows) if row[0] == "completed"}
     wanted = {"best": best, "front": front, "all": completed}
     kept = files_of(rows) - gone
-    for name, keep in (("weights.pt", weights), ("activations.npz", activations)):
+    for name, keep in (("weights.pt", weights), ("decision_tree.npz", weights), ("activations.npz", activations)):
         if keep != "none":  # then no worker writes any
             of = {int(path.split("/")[1]) for path in kept if path.endswith(name)}
             assert of == {n for n in wanted[keep] if rows[n][4]}, name
@@ -146,7 +150,7 @@ def test_files_that_are_kept(rows: list[Row], weights: str, activations: str, da
 def test_a_result_that_could_not_be_stored_leaves_no_files() -> None:
     one = book(keep_weights="all")
     row = record(0, ("failed", 0, 0, 0, True))
-    assert set(count(one, row)) == {"artifacts/0/weights.pt", "artifacts/0/activations.npz"}
+    assert set(count(one, row)) == {*with_the_weights(0), "artifacts/0/activations.npz"}
 
 
 def test_workers_are_told_the_front_where_files_are_kept_for_it() -> None:

@@ -22,6 +22,7 @@ from xnas_ray.store import StoreWriter, new_search_id
 from xnas_ray.tasks.bundle import bundle_task
 from xnas_ray.training.context import LocalContext
 from xnas_ray.training.distillation import Source, save_teacher
+from xnas_ray.training.recipe import Recipe
 
 DIGITS = Path(__file__).parents[2] / "experiments" / "digits"
 CELL = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
@@ -61,6 +62,22 @@ def test_a_teacher_is_stored_with_its_hash_and_rates_are_refused(tmp_path):
         resolved(tmp_path, DIGITS, {"recipe": {"lr": LR}}, recipe={"drop_path": 0.1})
     with pytest.raises(SpecError, match=r"space\.params\.recipe\.drop_path"):
         resolved(tmp_path, DIGITS, {"recipe": {"drop_path": [0.0, 0.1]}})
+
+
+def test_tree_supervision_is_searched_and_refused_where_there_is_no_tree(tmp_path):
+    genes = {"tree_loss": ["", "soft", "hard"], "tree_weight_end": {"log": [0.25, 4.0], "levels": 5}}
+    search = resolved(tmp_path, DIGITS, {"recipe": genes}, objectives=["val_accuracy", "nbdt_gap"])
+    proposal = OpenSearch(search).propose()
+    assert proposal is not None and set(proposal.candidate.recipe) == set(genes)
+    assert Recipe.from_mapping(search.spec.recipe, proposal.candidate.recipe)
+    numbers = r"tree_hierarchy: WordNet has no tree of the classes: .*called by numbers"
+    with pytest.raises(SpecError, match=rf"^recipe\.{numbers}"):
+        resolved(tmp_path, DIGITS, {"recipe": genes}, recipe={"tree_loss": "soft", "tree_hierarchy": "wordnet"})
+    with pytest.raises(SpecError, match=rf"^space\.params\.recipe\.{numbers}"):
+        levels = {"tree_hierarchy": ["induced", "wordnet"]}
+        resolved(tmp_path, DIGITS, {"recipe": levels}, recipe={"tree_loss": "soft"})
+    with pytest.raises(SpecError, match=r"space\.params\.recipe\.tree_until: .*above tree_from"):
+        resolved(tmp_path, DIGITS, {"recipe": {"tree_until": [0.2, 0.6]}})
 
 
 def test_analytic_constraints_hold_for_the_architecture(archive, tmp_path):

@@ -100,12 +100,12 @@ def test_weights_and_activations_go_each_by_its_own(store, archive, monkeypatch,
 
     shutil.rmtree(store.root / "artifacts")
     for trial in range(12):
-        put(store.artifacts(archive.finished, trial, (1, 0)), "weights.pt", "activations.npz")
+        put(store.artifacts(archive.finished, trial, (1, 0)), "weights.pt", "decision_tree.npz", "activations.npz")
     keeping(store, archive, monkeypatch, keep_weights=weights, keep_activations=activations)
     assert remove(store.root, find_leftovers(store.root)) == [] and found(store) == set()
     front = {one["trial"] for one in best_trials(store.root, archive.finished) if one["front"]}
     wanted = {"none": set(), "best": {archive.best}, "front": front, "all": set(range(12)) - {3}}
-    for name, keep in (("weights.pt", weights), ("activations.npz", activations)):
+    for name, keep in (("weights.pt", weights), ("decision_tree.npz", weights), ("activations.npz", activations)):
         left = (store.root / "artifacts" / archive.finished).glob(f"*/1-0/{name}")
         assert {int(path.parts[-3]) for path in left} == wanted[keep]
 

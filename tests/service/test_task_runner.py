@@ -19,6 +19,7 @@ from xnas_ray.service.trial_worker import AttemptContext
 from xnas_ray.spec import SearchSpec
 from xnas_ray.store import new_search_id
 from xnas_ray.store.layout import attempt_folder
+from xnas_ray.store.tree_samples import read_tree_samples
 from xnas_ray.tasks.bundle import bundle_task
 
 TRAINED = Path(__file__).parents[1] / "system" / "tasks" / "trained"
@@ -57,6 +58,17 @@ def test_weights_and_activations(root):
     score = result.metrics["introspectability"]
     assert pdist(np.concatenate(layers, axis=1), metric="cosine").mean() == pytest.approx(score, abs=1e-5)
     assert all(torch.isfinite(w).all() for w in torch.load(files["weights.pt"], weights_only=True).values())
+
+
+def test_samples_of_the_decision_tree(root):
+    """They come and go with the weights, and the table that is stored numbers the nodes as they do."""
+    objectives = ["val_accuracy", "nbdt_gap"]
+    result, files = run(root, keep_weights="front", objectives=objectives)
+    assert result.weights and set(files) == {"weights.pt", "decision_tree.npz"}
+    found, table = read_tree_samples(files["decision_tree.npz"]), result.tables["decision_tree"]
+    assert found.classes == ("negative", "positive") and found.reach.shape[1] == len(table)
+    assert set(found.node.tolist()) <= set(table["node"])
+    assert run(root / "other", front=BETTER, keep_weights="front", objectives=objectives)[1] == {}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from xnas_ray.errors import SearchNotFoundError, StoreError
 from xnas_ray.store import Layout, load_tree_samples
 from xnas_ray.store.tree_samples import TREE_SAMPLES_FILE, TreeSamples, read_tree_samples, write_tree_samples
 
+MEMBERS = tuple(field.name for field in dataclasses.fields(TreeSamples))
+
 
 def samples(**changed: object) -> TreeSamples:
     rng = np.random.default_rng(0)
@@ -98,3 +100,22 @@ def test_damaged_files_are_said_to_be(tmp_path):
     np.savez(path, classes=np.array([Evil()], dtype=object))
     with pytest.raises(StoreError, match="cannot read"):
         read_tree_samples(path)
+    np.savez(path, **{**{name: getattr(samples(), name) for name in MEMBERS}, "classes": np.array("cat")})
+    with pytest.raises(StoreError, match="classes should have a length"):
+        read_tree_samples(path)
+
+
+def test_bytes_that_are_wrong_are_a_store_error_whatever_reads_them(tmp_path):
+    path = tmp_path / TREE_SAMPLES_FILE
+    write_tree_samples(path, samples())
+    whole, rng, refused = path.read_bytes(), np.random.default_rng(0), 0
+    for _ in range(300):
+        spoilt = bytearray(whole)
+        for _ in range(rng.integers(1, 4)):
+            spoilt[rng.integers(len(spoilt))] = rng.integers(256)
+        path.write_bytes(bytes(spoilt))
+        try:
+            read_tree_samples(path)
+        except StoreError:
+            refused += 1
+    assert refused > 200

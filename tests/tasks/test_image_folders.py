@@ -11,6 +11,7 @@ from xnas_ray.tasks.image_folders import folder_data
 from xnas_ray.tasks.imagenet import imagenet, tiny_imagenet
 from xnas_ray.tasks.mapped import MappedImages
 from xnas_ray.tasks.selection import Selection
+from xnas_ray.tasks.shown_images import shown_images
 
 WNIDS = ("n01440764", "n01443537", "n02084071", "n02121620", "n03126707")
 TRAIN, VALIDATION = 10, 4
@@ -102,6 +103,14 @@ def test_normalised_by_the_training_split(whole):
     train = data.train.inputs[0] + 0
     assert train.mean(dim=(0, 2, 3))[:2].abs().max() < 1e-5
     assert train[:, :2].transpose(0, 1).flatten(1).std(1, correction=0).sub(1).abs().max() < 1e-4
+
+
+def test_images_can_be_shown_as_they_were(whole):
+    data = imagenet(side=8)
+    shown = shown_images(data, data.test, torch.arange(len(data.test)))
+    assert shown.shape[1:] == (8, 8, 3) and (shown[..., 2] == 0).all()
+    assert shown[:, 0, 0, 0].tolist() == [40 * int(label) for label in data.test.targets], "red says the class"
+    assert set(shown[:, 0, 0, 1].tolist()) == {100 + number for number in range(VALIDATION)}
 
 
 def test_seeded_classes_and_what_is_withheld(whole):

@@ -3,6 +3,8 @@ import torch
 
 from xnas_ray.errors import OutOfMemoryError
 from xnas_ray.messages import Candidate
+from xnas_ray.objectives.decision_tree import TreeGap
+from xnas_ray.objectives.network_tree import TaskTrees
 from xnas_ray.spaces.nasbench201 import NASBench201
 from xnas_ray.tasks.base import Problem
 from xnas_ray.tasks.datasets import digits, image_data
@@ -26,7 +28,7 @@ def data():
     return image_data(digits(), holdout=0.2)
 
 
-def train(data, **settings):
+def train(data, *, trees=None, **settings):
     return train_candidate(
         space=NASBench201(cells_per_stage=1, channels=16, stages=3),
         problem=Problem(),
@@ -38,7 +40,18 @@ def train(data, **settings):
         seed=0,
         context=LocalContext(),
         device=CUDA,
+        trees=trees,
     )
+
+
+@pytest.mark.parametrize("settings", [{"amp": False}, {"amp_dtype": "bfloat16"}, {"amp_dtype": "float16"}])
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+def test_trains_along_a_tree_in_every_precision(data, settings, kind):
+    settings = {**settings, "tree_loss": kind}
+    there = data.to(CUDA)
+    trained = train(there, trees=TaskTrees.of(Recipe(**settings), there, CUDA), **settings)
+    assert trained.tree is not None and trained.metrics["val_accuracy"] > 85
+    assert TreeGap().measure(trained) < 15
 
 
 @pytest.mark.parametrize("settings", [{"amp": False}, {"amp_dtype": "bfloat16"}, {"amp_dtype": "float16"}])

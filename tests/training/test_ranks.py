@@ -63,6 +63,20 @@ def test_two_ranks_go_on_from_the_checkpoint_of_an_epoch(train: Train, two: dict
     assert [record["epoch"] for record in parts["curve"]] == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
+def test_two_ranks_train_along_the_trees_of_one(gloo_ranks: Callable[..., None], tmp_path: Path) -> None:
+    """All have the same tree, though each has its own part of the batches, and hard losses are of the whole ones."""
+    driver = DRIVER.with_name("tree_ranks_driver.py")
+    for size in (1, 2):
+        gloo_ranks(driver, size, tmp_path / str(size))
+    one, first, second = (torch.load(tmp_path / name, weights_only=True) for name in ("1/0.pt", "2/0.pt", "2/1.pt"))
+    assert first["tree"] == second["tree"] == one["tree"] and len(one["tree"].splitlines()) == 13
+    for name, weight in one["weights"].items():
+        assert torch.equal(first["weights"][name], second["weights"][name]), name
+        assert torch.allclose(weight, first["weights"][name], atol=1e-5, rtol=0), name
+    assert first["losses"] == pytest.approx(one["losses"], abs=1e-5)
+
+
 def test_alone_nothing_changes() -> None:
     recipe, batch, model = Recipe(), torch.arange(7), nn.BatchNorm1d(3)
     assert ALONE.first and ALONE.scaled(recipe) is recipe

@@ -51,6 +51,19 @@ def test_canonical_json_round_trips_and_ignores_the_order_of_keys():
         ({"teacher": 3}, "recipe.teacher", "must be a text"),
         ({"distill_weight": 1.5}, "recipe.distill_weight", "between"),
         ({"distill_temperature": 0}, "recipe.distill_temperature", "between"),
+        ({"tree_loss": "hrad"}, "recipe.tree_loss", "Did you mean 'hard'"),
+        ({"tree_loss": True}, "recipe.tree_loss", "soft"),
+        ({"tree_hierarchy": "wordnet.json"}, "recipe.tree_hierarchy", "Did you mean 'wordnet'"),
+        ({"tree_from": 1.0}, "recipe.tree_from", "between"),
+        ({"tree_until": 1.5}, "recipe.tree_until", "between"),
+        ({"tree_from": 0.7}, "recipe.tree_until", "above tree_from, 0.7"),
+        ({"tree_every": 0}, "recipe.tree_every", "between"),
+        ({"tree_weight_start": -0.1}, "recipe.tree_weight_start", "between"),
+        ({"tree_weight_power": 0}, "recipe.tree_weight_power", "between"),
+        ({"label_weight_end": "0"}, "recipe.label_weight_end", "must be a number"),
+        ({"tree_legacy": 1}, "recipe.tree_legacy", "true or false"),
+        ({"tree_loss": "hard", "tree_legacy": True}, "recipe.tree_weight_start", "once more"),
+        ({"tree_weight": 0.5}, "recipe", "Did you mean 'tree_weight_"),
     ],
 )
 def test_errors_name_the_setting_and_what_is_valid(settings, field, words):
@@ -72,6 +85,8 @@ def test_a_setting_that_was_added_changes_no_training_that_does_not_use_it():
     assert canonical_json(identity(Recipe().as_mapping())) == first
     used = identity(Recipe(dropout=0.2, teacher="/t").as_mapping())
     assert set(used) - set(json.loads(first)) == {"dropout", "teacher"}
+    along = identity(Recipe(tree_loss="soft", tree_weight_end=1.0).as_mapping())
+    assert set(along) - set(json.loads(first)) == {"tree_loss", "tree_weight_end"}
     assert Recipe.from_mapping(identity(Recipe(lr_decay=0.9).as_mapping())) == Recipe(lr_decay=0.9)
 
 

@@ -3,12 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from xnas_ray.errors import SpecError
 from xnas_ray.spaces.base import DataShape
 from xnas_ray.spaces.joint import JointSpace
 from xnas_ray.spaces.nasbench201 import NASBench201
 from xnas_ray.spaces.wrapped import RestrictedSpace
+from xnas_ray.testing.tiny import TinySpace
 from xnas_ray.training.distillation import Source, save_teacher
 from xnas_ray.training.recipe import Recipe
 from xnas_ray.training.submission import submitted
@@ -38,3 +40,14 @@ def test_a_teacher_is_stored_with_its_hash(tmp_path: Path):
     assert stored == Recipe(teacher=f"{folder}@{Source(folder).content_hash()}", dropout=0.1)
     with pytest.raises(SpecError, match=r"recipe\.teacher"):
         submitted(Recipe(teacher=str(tmp_path / "none")), SPACE, SHAPE)
+
+
+def test_a_tree_needs_classes_and_a_last_layer(monkeypatch: pytest.MonkeyPatch):
+    recipe = Recipe(tree_loss="soft")
+    assert submitted(recipe, SPACE, SHAPE) == recipe
+    with pytest.raises(SpecError, match=r"recipe\.tree_loss: .*this task has none"):
+        submitted(recipe, TinySpace(), DataShape(((6,),), 1, "regression"))
+    monkeypatch.setattr("xnas_ray.testing.tiny.build", lambda space, genotype, shape: nn.Flatten())
+    with pytest.raises(SpecError, match=r"recipe\.tree_hierarchy: .*no linear layer"):
+        submitted(recipe, TinySpace(), SHAPE)
+    submitted(Recipe(tree_loss="soft", tree_hierarchy="wordnet"), TinySpace(), SHAPE)

@@ -111,6 +111,48 @@ def test_two_classes_lose_the_plain_cross_entropy(random_tree):
     assert torch.allclose(hard_tree_loss(rules, logits, targets), plain)
 
 
+@given(shape=trees, smoothing=st.sampled_from([0.1, 0.5]))
+def test_smoothed_labels_are_shares_of_all_classes(random_tree, shape, smoothing):
+    """Every sample is one of each class, counted by the share of its label."""
+    tree = random_tree(*shape)
+    (logits, targets), rules = batch(tree, shape[1]), DecisionRules(tree)
+    classes = len(tree.class_names)
+    copies, labels = logits.repeat_interleave(classes, 0), torch.arange(classes).repeat(len(targets))
+    shares = ((1 - smoothing) * functional.one_hot(targets, classes) + smoothing / classes).flatten()
+    soft = -(shares * rules(copies)[torch.arange(len(labels)), labels]).sum() / len(targets)
+    assert torch.allclose(soft_tree_loss(rules, logits, targets, label_smoothing=smoothing), soft)
+    legacy = hard_tree_loss(rules, logits, targets, legacy=True, label_smoothing=smoothing)
+    assert torch.allclose(legacy, 2 / len(rules.inner) * soft)
+    whole = hard_tree_loss(rules, logits, targets, label_smoothing=smoothing)
+    sums, counts = {}, {}
+    for row, label, share in zip(copies, labels, shares, strict=True):
+        for node, found in node_terms(tree, row[None], label[None]).items():
+            if found:
+                sums[node] = sums.get(node, 0) + share * found[0]
+                counts[node] = counts.get(node, 0) + share
+    assert torch.allclose(whole, torch.stack([sums[node] / counts[node] for node in sums]).mean())
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_ranks_that_share_a_batch_lose_what_the_whole_batch_does(random_tree, smoothing):
+    """Five samples on one rank and two on the other; each hears the sum of what both say."""
+    tree = random_tree(7, 5)
+    (logits, targets), rules = batch(tree, 1), DecisionRules(tree)
+    parts = [(logits[:5], targets[:5]), (logits[5:], targets[5:])]
+    said: list[Tensor] = []
+
+    def lose(part: tuple[Tensor, Tensor], total) -> Tensor:
+        return hard_tree_loss(rules, *part, label_smoothing=smoothing, total=total)
+
+    for part in parts:
+        lose(part, lambda numbers: said.append(numbers) or numbers)
+    losses = [lose(part, lambda numbers: sum(said)) for part in parts]
+    whole = hard_tree_loss(rules, logits, targets, label_smoothing=smoothing)
+    assert torch.allclose((5 * losses[0] + 2 * losses[1]) / 7, whole)
+    alone = [lose(part, None) for part in parts]
+    assert not torch.allclose((5 * alone[0] + 2 * alone[1]) / 7, whole), "else this tells nothing"
+
+
 # ---- over a training -------------------------------------------------------------------------------------------------
 
 
@@ -120,6 +162,24 @@ def test_schedules_of_the_thesis():
     assert WeightSchedule(1.0, 3.0, power=2)(0.5) == 1.5
     assert [epoch for epoch in range(200) if TreeUpdates().due(epoch)] == [67, 77, 87, 97, 107, 117]
     assert [epoch for epoch in range(200) if TreeUpdates(120, 121, 10).due(epoch)] == [120]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "shares", "expected"),
+    [
+        (200, (0.335, 0.6, 0.05), [67, 77, 87, 97, 107, 117]),
+        (200, (0.6, 0.605, 0.05), [120]),
+        (12, (0.335, 0.6, 0.05), [5, 6, 7]),
+        (10, (0.3, 0.9, 0.2), [3, 5, 7]),
+        (3, (0.335, 0.6, 0.05), [2]),
+        (1, (0.335, 0.6, 0.05), []),
+        (1, (0.0, 0.6, 0.05), [0]),
+    ],
+)
+def test_shares_of_a_schedule_are_its_epochs(epochs, shares, expected):
+    start, until, every = shares
+    updates = TreeUpdates.in_schedule(epochs, start=start, until=until, every=every)
+    assert [epoch for epoch in range(epochs) if updates.due(epoch)] == expected
 
 
 def test_weights_follow_the_epochs(random_tree):
@@ -154,7 +214,10 @@ def test_trees_are_made_anew_while_training(random_tree):
     assert counts == [0, 0, 1, 1, 1, 2, 2, 2]
     resumed = TreeSupervision(None, updates=TreeUpdates(2, 6, 3), build=build, tree_weight=WeightSchedule(0.5, 0.5))
     resumed.tree = loss.tree
-    assert torch.equal(resumed(logits, targets), loss(logits, targets)) and len(made) == 2
+    loss.start_epoch(5, 8)
+    resumed.tree, count = loss.tree, len(made)
+    resumed.start_epoch(5, 8, resumed=True)
+    assert torch.equal(resumed(logits, targets), loss(logits, targets)) and len(made) == count == 3
 
 
 def test_it_teaches_a_linear_layer_to_decide_along_any_tree(random_tree):

@@ -14,6 +14,7 @@ from xnas_ray.commands.console import MAX_WIDTH, clean, nearby, note, say, say_d
 from xnas_ray.commands.joint import say_joint
 from xnas_ray.commands.options import AsJson, Root, SearchId
 from xnas_ray.commands.searches import handle_of
+from xnas_ray.commands.tree_explanations import About, explain_tree, has_tree
 from xnas_ray.errors import ExplanationError
 from xnas_ray.objectives.names import OBJECTIVE_NAMES
 
@@ -46,6 +47,8 @@ _NEARLY_ALL = 0.9995
         "xnas explain latest --joint",
         "xnas explain latest --model",
         "xnas explain latest --kind derived_methods",
+        "xnas explain latest 17 --tree --out figures",
+        "xnas explain latest 17 --unseen cifar100",
     ]
 )
 def explain(
@@ -69,9 +72,29 @@ def explain(
     kind: Annotated[
         str, typer.Option("--kind", metavar="KIND", help="Any table of explanations as it is, such as strengths.")
     ] = "",
+    tree: Annotated[
+        bool, typer.Option("--tree", help="A trial's decision tree (the default where there are no motifs).")
+    ] = False,
+    unseen: Annotated[
+        str | None,
+        typer.Option("--unseen", metavar="TASK", help="Test what the tree's nodes stand for on classes of this task."),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", metavar="KEY=VALUE", help="What load_data() of --unseen is asked for; repeatable."),
+    ] = None,
+    hypothesis: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--hypothesis",
+            metavar="NODE=A,B",
+            help="What the children of a node stand for: words of WordNet or classes, joined by +; repeatable.",
+        ),
+    ] = None,
     number: Annotated[int, typer.Option("-n", "--number", min=1, metavar="N", help="At most N of either sort.")] = 5,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FOLDER", help="Also draw them there, as SVG and PNG.")
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", help="Also draw them there, as SVG and PNG; of trees the tables too."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -79,8 +102,16 @@ def explain(
 
     Motifs are small trees of operations. The change is what a further occurrence is worth according to the search's
     model, +- its uncertainty; the interval is over the architectures that have the motif.
+
+    A trial's decision tree, where the search has an objective of trees, says what its network decides first and what
+    next, which samples are ambiguous to it, and with another task's classes what its nodes stand for.
     """
     handle = handle_of(root, search_id)
+    about = About(unseen, tuple(data or ()), tuple(hypothesis or ()))
+    if tree or about:
+        if motifs or model or joint or kind:
+            raise ExplanationError("--tree is of one trial.", fix="Ask for it alone.")
+        return explain_tree(handle, trial, about, number=number, out=out, as_json=as_json)
     if kind:
         if motifs or model or joint or trial is not None or out is not None:
             raise ExplanationError("--kind is a whole table and has no picture.", fix="Ask for it alone.")
@@ -98,6 +129,8 @@ def explain(
     try:
         found = handle.explanations(MOTIFS)
     except ExplanationError as error:
+        if trial is not None and not motifs and has_tree(handle, trial):
+            return explain_tree(handle, trial, about, number=number, out=out, as_json=as_json)
         if not (motifs or trial is not None or out is not None) and error.valid:
             return _explain_kinds(handle, error.valid, number, as_json)
         if EFFECTS not in error.valid:

@@ -41,7 +41,12 @@ def operation_colours(*operations: Iterable[str]) -> dict[str, str]:
 
 
 def shortened(text: str, limit: int = 60) -> str:
-    """The text, cut with an ellipsis where it is longer."""
+    """The text, cut with an ellipsis where it is longer; what has no shape is written as Python escapes it.
+
+    A control character in a name would make an SVG that no viewer opens.
+    """
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

@@ -206,6 +206,14 @@ class DecisionRules(nn.Module):
         """Log-probabilities of every edge, given its parent, ``B x E``; those of siblings are a distribution."""
         return self._choices(logits).t()
 
+    def shares(self, classes: Tensor) -> Tensor:
+        """Sums over the classes below every edge, ``B x E``.
+
+        Args:
+            classes: ``B x K``, a number a class, such as its share of a sample's label.
+        """
+        return _bags(classes.t().contiguous(), self.below, self.below_starts, "sum").t()
+
     def entropies(self, logits: Tensor) -> Tensor:
         """Entropy of every decision, ``B x N`` in nats; see ``inner``."""
         return self._entropies(self._choices(logits)).t()

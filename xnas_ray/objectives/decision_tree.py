@@ -1,39 +1,43 @@
 """What the decision tree of a trained network is worth: accuracies, entropies, agreement with WordNet.
 
-The tree is read off the last layer (``explain.induced_hierarchy``) and decides on the outputs that every trial has of
-the validation split: nothing is trained, two samples run again to find that layer, and all objectives share one tree.
+The tree is the one that the network was trained along, else the one that its last layer holds (``network_tree``). It
+decides on the outputs that every trial has of the validation split: nothing is trained, two samples run again to find
+that layer, and all objectives share one tree.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from xnas_ray.errors import DataMissingError, HierarchyError, ObjectiveError, UnknownNameError
+from xnas_ray.errors import HierarchyError, ObjectiveError, UnknownNameError
 from xnas_ray.explain.hierarchy import Hierarchy
-from xnas_ray.explain.induced_hierarchy import LINKAGES, induced_hierarchy
+from xnas_ray.explain.induced_hierarchy import LINKAGES
 from xnas_ray.explain.tree_agreement import robinson_foulds, triples_agreement
-from xnas_ray.explain.wordnet import wordnet_folder
-from xnas_ray.explain.wordnet_hierarchy import named_by_wordnet, wordnet_hierarchy
-from xnas_ray.networks.final_layer import final_layer
 from xnas_ray.objectives.base import Objective
+from xnas_ray.objectives.network_tree import as_hierarchy, induced_tree, wordnet_tree
 from xnas_ray.objectives.registry import register_objective
 from xnas_ray.objectives.tree_outcome import EntropyOf, TreeOutcome
+from xnas_ray.objectives.tree_samples import tree_samples
+from xnas_ray.store.tree_samples import TreeSamples
 from xnas_ray.tasks.base import Data, Problem
-from xnas_ray.training.trained import TrainedCandidate, autocast, place
+from xnas_ray.training.trained import TrainedCandidate
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_PROBES = 2  # samples that show which layer is called last
+Which = Literal["trained", "induced"]
+
 _FIX = "Let load_data() give Data(wnids=...), or name the classes by words with one meaning."
 
 
 class DecisionTreeObjective(Objective):
-    """Base of the objectives of this module: the induced tree of a candidate.
+    """Base of the objectives of this module: the tree of a candidate.
 
     Args:
+        tree: ``"trained"``: the one that the recipe's tree supervision trained it along, where there is one and no
+            other parameter asks for another; ``"induced"``: in any case the one of its weights as they are now.
         layer: name of the last layer; by default the last linear layer or convolution of one pixel that is called and
             has an output a class.
         linkage: of the clustering, see ``induced_hierarchy``.
@@ -42,11 +46,14 @@ class DecisionTreeObjective(Objective):
 
     requires = "classification"
 
-    def __init__(self, *, layer: str | None = None, linkage: str = "ward", normalize: bool = True) -> None:
+    def __init__(
+        self, *, tree: Which = "trained", layer: str | None = None, linkage: str = "ward", normalize: bool = True
+    ) -> None:
         """Remember and check the parameters."""
-        if linkage not in LINKAGES:
-            raise ObjectiveError(f"there is no {linkage!r}.", field=f"{self.name}.linkage", got=linkage, valid=LINKAGES)
-        self.layer, self.linkage, self.normalize = layer, linkage, normalize
+        for name, value, valid in (("tree", tree, get_args(Which)), ("linkage", linkage, LINKAGES)):
+            if value not in valid:
+                raise ObjectiveError(f"there is no {value!r}.", field=f"{self.name}.{name}", got=value, valid=valid)
+        self.tree, self.layer, self.linkage, self.normalize = tree, layer, linkage, normalize
 
     def tables(self, trained: TrainedCandidate) -> Mapping[str, pd.DataFrame]:
         """``decision_tree``: see ``TreeOutcome.per_node``, with names of WordNet where the task has wnids."""
@@ -59,34 +66,47 @@ class DecisionTreeObjective(Objective):
             ObjectiveError: the network has no last layer of a row a class, or its weights make no tree.
         """
         mine = _OUTCOMES.setdefault(trained, {})
-        key = (self.layer, self.linkage, self.normalize)
+        given = (self.layer, self.linkage, self.normalize)
+        along = trained.tree if self.tree == "trained" and given == _DEFAULTS else None
+        key = None if along is not None else given
         if key not in mine:
-            try:
-                tree = self._tree(trained)
-            except HierarchyError as error:
-                raise ObjectiveError(
-                    f"the network has no decision tree: {error.message}",
-                    field=f"{self.name}.{error.field}",
-                    valid=error.valid or None,
-                    fix=error.fix,
-                ) from None
+            tree = self._induced(trained) if along is None else as_hierarchy(along)
             mine[key] = TreeOutcome(tree, trained.outputs.float(), trained.targets)
         return mine[key]
 
-    def _tree(self, trained: TrainedCandidate) -> Hierarchy:
-        data, names = trained.data, trained.data.classes or ()
-        probes = tuple(place(x[:_PROBES], trained.recipe, trained.device) for x in data.validation.inputs)
-        with autocast(trained.recipe, trained.device):
-            found = final_layer(trained.model, layer=self.layer, classes=len(names), inputs=probes)
-        weights = found.weight.float().cpu().numpy()
-        tree = induced_hierarchy(weights, names, linkage=self.linkage, normalize=self.normalize)
-        return _named(tree, data.wnids)
+    def samples(self, trained: TrainedCandidate) -> TreeSamples:
+        """Validation samples that show what the tree does (see ``tree_samples``).
+
+        Raises:
+            ObjectiveError: as for ``outcome``.
+        """
+        return tree_samples(trained, self.outcome(trained))
+
+    def _induced(self, trained: TrainedCandidate) -> Hierarchy:
+        try:
+            return induced_tree(
+                trained.model,
+                trained.data,
+                trained.recipe,
+                trained.device,
+                layer=self.layer,
+                linkage=self.linkage,
+                normalize=self.normalize,
+            )
+        except HierarchyError as error:
+            raise ObjectiveError(
+                f"the network has no decision tree: {error.message}",
+                field=f"{self.name}.{error.field}",
+                valid=error.valid or None,
+                fix=error.fix,
+            ) from None
 
 
-_OUTCOMES: weakref.WeakKeyDictionary[TrainedCandidate, dict[tuple[str | None, str, bool], TreeOutcome]] = (
+_DEFAULTS = (None, "ward", True)
+_OUTCOMES: weakref.WeakKeyDictionary[TrainedCandidate, dict[tuple[str | None, str, bool] | None, TreeOutcome]] = (
     weakref.WeakKeyDictionary()
 )
-"""By parameters: several objectives of a search measure one candidate one after the other."""
+"""By parameters, None for the tree that it was trained along: objectives measure one candidate one after the other."""
 
 
 @register_objective("val_nbdt_accuracy")
@@ -94,6 +114,7 @@ class TreeAccuracy(DecisionTreeObjective):
     """Percentage of validation samples that the network's decision tree predicts by soft inference (NBDT-S).
 
     Args:
+        tree: ``"trained"`` along, where it was, or ``"induced"`` from its weights.
         layer: name of the last layer, where it shall not be searched.
         linkage: of the clustering.
         normalize: whether weights are normalized first.
@@ -113,6 +134,7 @@ class HardTreeAccuracy(DecisionTreeObjective):
     """Percentage of validation samples that it predicts by hard inference (NBDT-H): a wrong turn is not mended.
 
     Args:
+        tree: ``"trained"`` along, where it was, or ``"induced"`` from its weights.
         layer: name of the last layer, where it shall not be searched.
         linkage: of the clustering.
         normalize: whether weights are normalized first.
@@ -134,6 +156,7 @@ class TreeGap(DecisionTreeObjective):
     Negative where the tree predicts better.
 
     Args:
+        tree: ``"trained"`` along, where it was, or ``"induced"`` from its weights.
         layer: name of the last layer, where it shall not be searched.
         linkage: of the clustering.
         normalize: whether weights are normalized first.
@@ -158,6 +181,7 @@ class PathEntropy(DecisionTreeObjective):
 
     Args:
         of: ``"range"`` or ``"mean"``.
+        tree: ``"trained"`` along, where it was, or ``"induced"`` from its weights.
         layer: name of the last layer, where it shall not be searched.
         linkage: of the clustering.
         normalize: whether weights are normalized first.
@@ -168,10 +192,16 @@ class PathEntropy(DecisionTreeObjective):
     unit = "nats"
 
     def __init__(
-        self, *, of: EntropyOf = "range", layer: str | None = None, linkage: str = "ward", normalize: bool = True
+        self,
+        *,
+        of: EntropyOf = "range",
+        tree: Which = "trained",
+        layer: str | None = None,
+        linkage: str = "ward",
+        normalize: bool = True,
     ) -> None:
         """Remember and check the parameters."""
-        super().__init__(layer=layer, linkage=linkage, normalize=normalize)
+        super().__init__(tree=tree, layer=layer, linkage=linkage, normalize=normalize)
         if of not in get_args(EntropyOf):
             raise ObjectiveError(f"there is no {of!r}.", field=f"{self.name}.of", got=of, valid=get_args(EntropyOf))
         self.of = of
@@ -183,9 +213,10 @@ class PathEntropy(DecisionTreeObjective):
 
 @register_objective("wordnet_agreement")
 class WordNetAgreement(DecisionTreeObjective):
-    """How far the induced tree divides the classes as WordNet does: see ``tree_agreement.triples_agreement``.
+    """How far the tree divides the classes as WordNet does: see ``tree_agreement.triples_agreement``.
 
     Args:
+        tree: ``"trained"`` along, where it was, or ``"induced"`` from its weights.
         layer: name of the last layer, where it shall not be searched.
         linkage: of the clustering.
         normalize: whether weights are normalized first.
@@ -195,9 +226,11 @@ class WordNetAgreement(DecisionTreeObjective):
     direction = "max"
     unit = ""
 
-    def __init__(self, *, layer: str | None = None, linkage: str = "ward", normalize: bool = True) -> None:
+    def __init__(
+        self, *, tree: Which = "trained", layer: str | None = None, linkage: str = "ward", normalize: bool = True
+    ) -> None:
         """Remember and check the parameters."""
-        super().__init__(layer=layer, linkage=linkage, normalize=normalize)
+        super().__init__(tree=tree, layer=layer, linkage=linkage, normalize=normalize)
         self._references: weakref.WeakKeyDictionary[Data, Hierarchy] = weakref.WeakKeyDictionary()
 
     def check_data(self, problem: Problem, data: Data) -> None:
@@ -209,10 +242,8 @@ class WordNetAgreement(DecisionTreeObjective):
         """
         if data.classes is None:
             raise ObjectiveError("a regression has no classes.", field="objectives", fix="Name another objective.")
-        if data.wnids is None and all(name.isdigit() for name in data.classes):
-            raise ObjectiveError("the classes are called by numbers.", field=f"{self.name}.classes", fix=_FIX)
         try:
-            self._references[data] = wordnet_hierarchy(data.wnids or data.classes, data.classes)
+            self._references[data] = wordnet_tree(data)
         except (UnknownNameError, HierarchyError) as error:
             raise ObjectiveError(
                 f"WordNet has no tree of the classes: {error.message}",
@@ -242,13 +273,3 @@ class WordNetAgreement(DecisionTreeObjective):
         if trained.data not in self._references:
             self.check_data(trained.problem, trained.data)
         return self._references[trained.data]
-
-
-def _named(tree: Hierarchy, wnids: tuple[str, ...] | None) -> Hierarchy:
-    """The tree with names of WordNet; without them where they cannot be had, for no measure depends on them."""
-    if wnids is None or wordnet_folder() is None:
-        return tree
-    try:
-        return named_by_wordnet(tree, wnids)
-    except (UnknownNameError, DataMissingError):
-        return tree

@@ -14,6 +14,7 @@ from xnas_ray.errors import NanLossError, ObjectiveError, TaskError
 from xnas_ray.messages import Candidate
 from xnas_ray.objectives.base import Objective, check_objectives
 from xnas_ray.objectives.names import measured_name
+from xnas_ray.objectives.network_tree import TaskTrees
 from xnas_ray.spaces.base import Space
 from xnas_ray.tasks.base import Data, Problem
 from xnas_ray.training.context import Stop, TrialContext
@@ -82,7 +83,8 @@ def evaluate_candidate(
         TrainingError: see ``train_candidate``; NanLossError also for a metric that is not finite.
         ObjectiveError: an objective cannot be measured on this task.
         TaskError: ``evaluate`` gives no mapping of numbers, or there are no data.
-        SpecError: the recipe is malformed.
+        SpecError: the recipe is malformed, or asks for a tree that the task or the network has not.
+        DataMissingError: it asks for WordNet's tree, and there is no WordNet.
     """
     settings = Recipe.from_mapping(problem.recipe, recipe or {}, candidate.recipe)
     if problem.evaluate is not None:
@@ -94,10 +96,11 @@ def evaluate_candidate(
     check_objectives(objectives, data.data_shape)
     last = measure_on == "test"
     settings = located(settings, teachers) if teachers is not None else settings
+    used = data.for_finalists() if last else data
     trained = train_candidate(
         space=space,
         problem=problem,
-        data=data.for_finalists() if last else data,
+        data=used,
         candidate=candidate,
         recipe=ranks.scaled(settings),
         seed=seed,
@@ -106,6 +109,7 @@ def evaluate_candidate(
         report_test=report_test and not last,
         measure_once=last,
         ranks=ranks,
+        trees=TaskTrees.of(settings, used, device),
     )
     metrics = dict(trained.metrics)
     if trained.peak_memory_bytes is not None:

@@ -41,6 +41,7 @@ class Material:
         log: transitions of trials before they ended (see ``store.load_log``).
         curves: learning curves (see ``store.load_curves``).
         tables: explanations by kind.
+        root: folder of the store, in which trials keep files; None where there are none.
     """
 
     record: Mapping[str, Any]
@@ -49,6 +50,7 @@ class Material:
     log: pd.DataFrame
     curves: pd.DataFrame
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    root: Path | None = None
 
     @property
     def search_id(self) -> str:
@@ -117,6 +119,7 @@ def read_material(root: Path | str, search: str) -> Material:
         log=load_log(root, whole),
         curves=load_curves(root, whole),
         tables=tables,
+        root=Path(root),
     )
 
 

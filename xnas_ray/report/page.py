@@ -21,9 +21,8 @@ from xnas_ray.errors import ExplanationError
 
 SCRIPTS = (
     *("drawn.js", "figures.js", "figures_course.js", "figures_why.js", "figures_supernets.js", "figures_nars.js"),
-    "figures_joint.js",
-    *("panel.js", "sections.js", "sections_why.js", "sections_supernets.js", "sections_nars.js"),
-    *("sections_joint.js", "page.js"),
+    *("figures_space.js", "figures_trees.js", "figures_joint.js", "panel.js", "sections.js", "sections_why.js"),
+    *("sections_supernets.js", "sections_nars.js", "sections_trees.js", "sections_joint.js", "page.js"),
 )
 """What every page of a report needs; together they are one function."""
 

@@ -20,7 +20,7 @@ from xnas_ray.report.joint import joint_info
 from xnas_ray.report.lineage import lineage
 from xnas_ray.report.material import Material, chosen
 from xnas_ray.report.motif_panels import MOTIFS, search_motifs
-from xnas_ray.report.nars import NarsInfo, nars_info
+from xnas_ray.report.nars import nars_info
 from xnas_ray.report.progress import (
     Box,
     Steps,
@@ -30,8 +30,9 @@ from xnas_ray.report.progress import (
     hypervolume_steps,
     spending,
 )
-from xnas_ray.report.supernets import SupernetInfo, supernet_info
+from xnas_ray.report.supernets import supernet_info
 from xnas_ray.report.timeline import counts, timeline
+from xnas_ray.report.trees import PICTURES_BYTES, trees_info
 from xnas_ray.report.trial_tables import kinds as trial_kinds
 from xnas_ray.spaces.base import Choice
 
@@ -87,7 +88,9 @@ def report_payload(searches: Sequence[Searched], *, version: str, made_at: datet
         boxes.setdefault(one.material.aims, []).append(one.material)
     box_of = {aims: common_box(materials) for aims, materials in boxes.items()}
     found = [
-        _search(one, box_of[one.material.aims], SEARCH_COLOURS[i % len(SEARCH_COLOURS)])
+        _search(
+            one, box_of[one.material.aims], SEARCH_COLOURS[i % len(SEARCH_COLOURS)], PICTURES_BYTES // len(searches)
+        )
         for i, one in enumerate(searches)
     ]
     colours = operation_colours({name for one in found for name in one["operations"]})
@@ -101,7 +104,7 @@ def report_payload(searches: Sequence[Searched], *, version: str, made_at: datet
     }
 
 
-def _search(one: Searched, box: Box | None, colour: str) -> dict[str, Any]:
+def _search(one: Searched, box: Box | None, colour: str, pictures_bytes: int) -> dict[str, Any]:
     material, drawings = one.material, Drawings()
     front = front_trials(material)
     everything = chosen(material, front, MAPPED_TRIALS)
@@ -110,10 +113,10 @@ def _search(one: Searched, box: Box | None, colour: str) -> dict[str, Any]:
     motifs = _motifs(one, everything, drawings)
     spent = spending(material)
     supernets, rounds = supernet_info(material), nars_info(material)
+    trees = trees_info(material, everything, pictures_bytes=pictures_bytes)
     joint = joint_info(material, one.choices, one.supernet)
-    kinds = {LAYERS, PAIRS, MOTIFS, *trial_kinds(material)}.union(
-        *(found.kinds for found in (supernets, rounds) if found is not None)
-    )
+    shown = (found.kinds for found in (supernets, rounds, trees) if found is not None)
+    kinds = {LAYERS, PAIRS, MOTIFS, *trial_kinds(material)}.union(*shown)
     return {
         **_facts(material),
         "colour": colour,
@@ -144,8 +147,9 @@ def _search(one: Searched, box: Box | None, colour: str) -> dict[str, Any]:
         "joint": None if joint is None else plain(joint),
         **_maps(material, everything),
         "curves": _curves(material, everything),
-        "supernets": None if supernets is None else _supernets(supernets),
-        "nars": None if rounds is None else _nars(rounds),
+        "supernets": _parts(supernets, "lines", "probabilities", "strengths", "derived", "methods"),
+        "nars": _parts(rounds, "rounds", "predictions", "stopping"),
+        "trees": _parts(trees, "trees", "of", "pictures", "notes"),
         "tables": _tables(material, everything, kinds),
     }
 
@@ -267,14 +271,9 @@ def _curves(material: Material, trials: Sequence[int]) -> dict[str, Any]:
     return found
 
 
-def _supernets(found: SupernetInfo) -> dict[str, Any]:
-    """What the page draws of a differentiable search."""
-    return {part: plain(getattr(found, part)) for part in ("lines", "probabilities", "strengths", "derived", "methods")}
-
-
-def _nars(found: NarsInfo) -> dict[str, Any]:
-    """What the page draws of a search by NARS."""
-    return {part: plain(getattr(found, part)) for part in ("rounds", "predictions", "stopping")}
+def _parts(found: object | None, *names: str) -> dict[str, Any] | None:
+    """What the page draws of an info, by the names of its attributes; None where there is none."""
+    return None if found is None else {name: plain(getattr(found, name)) for name in names}
 
 
 def _tables(material: Material, trials: Sequence[int], drawn: Set[str]) -> list[dict[str, Any]]:

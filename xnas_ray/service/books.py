@@ -22,9 +22,10 @@ from xnas_ray.messages import (
 )
 from xnas_ray.pareto import dominates
 from xnas_ray.service.archive import RECENT
+from xnas_ray.service.kept_files import OF_WEIGHTS
 from xnas_ray.service.proposals import Proposal
 from xnas_ray.service.ranking import DominatedVolume, satisfies_all, signed_objectives
-from xnas_ray.service.reports import WEIGHTS_FILE, TrialResult
+from xnas_ray.service.reports import TrialResult
 from xnas_ray.spec import SearchSpec
 from xnas_ray.store.activations import ACTIVATIONS_FILE
 from xnas_ray.store.layout import attempt_folder
@@ -261,7 +262,7 @@ class Book:
             self.completed += 1
             self.reused += reused
             return self._rank(Best(trial, metrics.get(self.first, 0.0), architecture, dict(metrics), artifacts))
-        return [f"{artifacts}/{name}" for name in (WEIGHTS_FILE, ACTIVATIONS_FILE)] if artifacts else []
+        return [f"{artifacts}/{name}" for name in (*OF_WEIGHTS, ACTIVATIONS_FILE)] if artifacts else []
 
     def _rank(self, new: Best) -> list[str]:
         """Place a completed trial; the files of those that it surpasses, or its own."""
@@ -271,7 +272,8 @@ class Book:
         surpassed = {"best": self._rank_best(new, signed)}
         if "front" in (self.spec.keep_weights, self.spec.keep_activations):
             surpassed["front"] = self._rank_front(new, signed)
-        kept = ((WEIGHTS_FILE, self.spec.keep_weights), (ACTIVATIONS_FILE, self.spec.keep_activations))
+        kept = [(name, self.spec.keep_weights) for name in OF_WEIGHTS]
+        kept.append((ACTIVATIONS_FILE, self.spec.keep_activations))
         return [f"{folder}/{name}" for name, keep in kept for folder in surpassed.get(keep, ())]
 
     def _rank_best(self, new: Best, signed: tuple[float, ...] | None) -> list[str]:

@@ -13,9 +13,9 @@ from typing import Any
 
 from xnas_ray.messages import SearchState
 from xnas_ray.service.archive import best_trials, living_writer, trial_records
+from xnas_ray.service.kept_files import OF_WEIGHTS
 from xnas_ray.service.latency_tables import kept_hash
 from xnas_ray.service.log_files import LOGS
-from xnas_ray.service.reports import WEIGHTS_FILE
 from xnas_ray.service.teachers import UNFINISHED, teachers_in
 from xnas_ray.store.activations import ACTIVATIONS_FILE
 from xnas_ray.store.compaction import KEEP_S
@@ -145,7 +145,8 @@ def _artifacts(layout: Layout, search_id: str, spec: dict[str, Any]) -> Iterator
             yield Leftover(attempt, _size(attempt), f"keep_weights = {spec['keep_weights']}")
             continue
         files = [(CHECKPOINT_NAME, "checkpoint of an ended search")]
-        for file, name in ((WEIGHTS_FILE, "keep_weights"), (ACTIVATIONS_FILE, "keep_activations")):
+        kinds = [*((file, "keep_weights") for file in OF_WEIGHTS), (ACTIVATIONS_FILE, "keep_activations")]
+        for file, name in kinds:
             if of not in kept[name]:
                 files.append((file, f"{name} = {policies[name]}"))
         for file, reason in files:

@@ -16,6 +16,7 @@ from xnas_ray.errors import GenotypeError, SpecError, TaskError, UnknownNameErro
 from xnas_ray.messages import Genotype
 from xnas_ray.objectives.base import Objective, check_objectives
 from xnas_ray.objectives.names import measured_name
+from xnas_ray.objectives.network_tree import TaskTrees
 from xnas_ray.objectives.registry import OBJECTIVES
 from xnas_ray.registry import build
 from xnas_ray.service import latency_tables, sources
@@ -27,11 +28,12 @@ from xnas_ray.spaces.timed import TimedSpace
 from xnas_ray.spec import SearchSpec, parse_constraint
 from xnas_ray.store.layout import Layout
 from xnas_ray.supernets.registry import check_settings
+from xnas_ray.tasks.base import Data
 from xnas_ray.tasks.loading import LoadedTask, import_bundle
 from xnas_ray.training.recipe import Recipe
 from xnas_ray.training.submission import submitted
 
-CHECKED = ("dropout", "drop_path", "teacher")
+CHECKED = ("dropout", "drop_path", "teacher", "tree_loss", "tree_hierarchy")
 """Settings of a recipe that need something of the network, or a file."""
 
 
@@ -196,8 +198,8 @@ def resolve(root: Path, spec: SearchSpec, task_hash: str) -> Search:
         for objective in search.objectives:
             objective.check_data(problem, data)
     if problem.evaluate is None:
-        search = _submitted(root, search)
-    _check_genes(root, search)
+        search = _submitted(root, search, data)
+    _check_genes(root, search, data)
     search = _with_sources(root, search)
     controller = search.controller()  # wrong parameters are refused here, not in a running service
     if isinstance(controller, SupernetController):
@@ -298,26 +300,35 @@ def _with_sources(root: Path, search: Search) -> Search:
     return replace(search, spec=spec, sources=tuple(found))
 
 
-def _submitted(root: Path, search: Search) -> Search:
+def _submitted(root: Path, search: Search, data: Data | None) -> Search:
     """What the recipe needs is there; from now on its teacher is this one, whatever will lie in its place.
 
     Raises:
-        SpecError: see ``submitted`` and ``take_teacher``.
+        SpecError: see ``submitted``, ``take_teacher`` and ``TaskTrees``.
         StoreError: the teacher cannot be copied.
+        DataMissingError: there is no WordNet for its tree.
     """
     recipe = take_teacher(root, Recipe.from_mapping(search.spec.recipe), search.shape)
-    submitted(replace(recipe, teacher=""), search.space, search.shape)
+    _check_networks(recipe, search, data)
     return replace(search, spec=search.spec.model_copy(update={"recipe": recipe.as_mapping()}))
 
 
-def _check_level(root: Path, settings: Recipe, search: Search) -> None:
+def _check_networks(recipe: Recipe, search: Search, data: Data | None) -> None:
+    """The networks can take what the recipe does with them, and the classes its tree, where they are known."""
+    submitted(replace(recipe, teacher=""), search.space, search.shape)
+    if data is not None:
+        TaskTrees.of(recipe, data)
+
+
+def _check_level(root: Path, settings: Recipe, search: Search, data: Data | None) -> None:
     """The networks can take it, and its teacher is there; being stored as it is written, it names the store's copy.
 
     Raises:
         SpecError: one of this is not so.
         StoreError: the teacher cannot be copied.
+        DataMissingError: there is no WordNet for its tree.
     """
-    submitted(replace(settings, teacher=""), search.space, search.shape)
+    _check_networks(settings, search, data)
     if settings.teacher == search.spec.recipe["teacher"]:  # is checked once
         return
     stored = take_teacher(root, settings, search.shape)
@@ -327,7 +338,7 @@ def _check_level(root: Path, settings: Recipe, search: Search) -> None:
         )
 
 
-def _check_genes(root: Path, search: Search) -> None:
+def _check_genes(root: Path, search: Search, data: Data | None) -> None:
     """Every level of every gene of a joint space must be a setting that the search's recipe can take.
 
     Raises:
@@ -340,7 +351,7 @@ def _check_genes(root: Path, search: Search) -> None:
                 try:
                     settings = Recipe.from_mapping(search.spec.recipe, {gene.name: option})
                     if search.task.problem.evaluate is None and gene.name in CHECKED:
-                        _check_level(root, settings, search)
+                        _check_level(root, settings, search, data)
                 except SpecError as error:
                     raise SpecError(
                         error.message,

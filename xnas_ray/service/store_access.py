@@ -14,8 +14,12 @@ if TYPE_CHECKING:
 
 NO_EXPLANATIONS = {
     "motifs": "Search with --controller nasbowl; with --reuse completed it takes these results over.",
+    "decision_tree": "Search with an objective of decision trees, such as nbdt_gap.",
 }
 """What to do about a search that has no explanations of a kind."""
+
+OF_TRIALS = frozenset({"decision_tree", "wordnet_agreement", "introspectability_layers", "introspectability_pairs"})
+"""Kinds that objectives give: a trial's are stored when it ends, and no controller knows them."""
 
 Live = Callable[[], Mapping[str, Any]]
 """Explanations of a search that runs, by kind; empty where nobody can be asked."""
@@ -203,14 +207,20 @@ class LocalStore:
         """See ``StoreAccess.explanations``.
 
         Raises:
-            ExplanationError: the controller gives none of this kind.
+            ExplanationError: neither the controller nor an objective gives any of this kind.
         """
         from xnas_ray.service.archive import stored_explanations
 
-        ended = self.ended(search_id)
-        found = stored_explanations(self.root, search_id, kind) if ended else None
+        ended, of_trials = self.ended(search_id), kind in OF_TRIALS
+        found = stored_explanations(self.root, search_id, kind) if ended or of_trials else None
         if found is not None:
             return found
+        if of_trials:
+            raise ExplanationError(
+                f"search {search_id} has no {kind}: none of its objectives gives any, or no trial has ended.",
+                field="search_id",
+                fix=NO_EXPLANATIONS.get(kind),
+            )
         tables = ({} if ended else live()) or self._run("explanations:derived_explanations", self.root, search_id)
         if kind in tables:
             return tables[kind]

@@ -13,13 +13,14 @@ from xnas_ray.errors import StoreError
 from xnas_ray.messages import TrialStatus
 from xnas_ray.objectives.evaluate import Measured, evaluate_candidate
 from xnas_ray.pareto import dominates
+from xnas_ray.service.kept_files import keep_network
 from xnas_ray.service.reports import WEIGHTS_FILE, Assignment, TrialResult
 from xnas_ray.service.resolve import Search, open_search
 from xnas_ray.service.trial_worker import AttemptContext, environment_text
 from xnas_ray.store.activations import ACTIVATIONS_FILE, write_activations
 from xnas_ray.tasks.base import Data
 from xnas_ray.tasks.resident import ResidentData
-from xnas_ray.training.checkpoint import CHECKPOINT_NAME, save_weights
+from xnas_ray.training.checkpoint import CHECKPOINT_NAME
 from xnas_ray.training.device import limit_gpu_memory, limit_threads, select_device, warm_up
 from xnas_ray.training.recipe import Recipe
 from xnas_ray.training.trained import Evaluator
@@ -143,7 +144,7 @@ class TaskRunner:
             return False
         if search.spec.keep_weights == "front" and _surpassed(assignment, search, measured):
             return False
-        save_weights(measured.trained.model, folder / WEIGHTS_FILE)
+        keep_network(folder, measured.trained, search.objectives)
         return True
 
     @staticmethod

@@ -13,7 +13,7 @@ from typing import Any
 
 from xnas_ray.messages import TrialStatus
 from xnas_ray.service.ranks_job import Group, run_ranks, say_epoch, say_found
-from xnas_ray.service.reports import WEIGHTS_FILE, Assignment, TrialResult
+from xnas_ray.service.reports import Assignment, TrialResult
 from xnas_ray.service.trial_worker import AttemptContext
 
 SCRATCH = "ray_train"
@@ -75,9 +75,9 @@ def _frames(tables: Mapping[str, Any]) -> dict[str, Any]:
 def train_finalist(config: dict[str, Any]) -> None:
     """What each rank runs: its part of every batch of one candidate; the first one measures and writes."""
     from xnas_ray.objectives.evaluate import evaluate_candidate
+    from xnas_ray.service.kept_files import keep_network
     from xnas_ray.service.resolve import open_search
     from xnas_ray.service.trial_worker import environment_text
-    from xnas_ray.training.checkpoint import save_weights
     from xnas_ray.training.context import LocalContext
     from xnas_ray.training.device import limit_threads
     from xnas_ray.training.ranks import GroupRanks
@@ -114,7 +114,7 @@ def train_finalist(config: dict[str, Any]) -> None:
     if not ranks.first:
         return
     if assignment.keep_weights and measured.trained is not None:
-        save_weights(measured.trained.model, folder / WEIGHTS_FILE)
+        keep_network(folder, measured.trained, search.objectives)
     say_found(
         config,
         {

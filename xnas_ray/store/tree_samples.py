@@ -7,6 +7,7 @@ look, with their images, so that a report shows them without the network and wit
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -141,9 +142,14 @@ def read_tree_samples(path: Path) -> TreeSamples:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in ("classes", *_MEMBERS)}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise StoreError(f"cannot read {path}: {type(error).__name__}: {error}", field="trial") from None
+    if odd := [name for name, array in arrays.items() if not array.ndim]:
+        raise StoreError(f"cannot read {path}: {', '.join(odd)} should have a length.", field="trial")
     return TreeSamples(**{**arrays, "classes": tuple(map(str, arrays["classes"].tolist()))})
 
 
 _MEMBERS = tuple(field.name for field in fields(TreeSamples) if field.name != "classes")
+
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error)
+"""What numpy and zipfile raise of files in which bytes are missing or wrong."""

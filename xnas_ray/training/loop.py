@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,15 +16,15 @@ from xnas_ray.networks.regularisation import SETTINGS, regularise
 from xnas_ray.randomness import canonical_json
 from xnas_ray.spaces.base import DataShape, Space
 from xnas_ray.tasks.base import Data, Problem
-from xnas_ray.tasks.metrics import resolve_loss
 from xnas_ray.training.augment import Augmentation, stream_seed
 from xnas_ray.training.autoaugment import pixel_range
+from xnas_ray.training.batch_loss import BatchLoss, TreeSource
 from xnas_ray.training.build import build_network
 from xnas_ray.training.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
 from xnas_ray.training.context import TrialContext
 from xnas_ray.training.determinism import isolated_randomness, random_state, set_random_state
 from xnas_ray.training.device import peak_memory_bytes, reset_peak_memory, typed_memory_errors
-from xnas_ray.training.distillation import Teacher, distillation_loss
+from xnas_ray.training.distillation import Teacher
 from xnas_ray.training.ema import WeightAverage
 from xnas_ray.training.optimizer import make_optimizer
 from xnas_ray.training.ranks import ALONE, Ranks
@@ -52,6 +52,7 @@ def train_candidate(
     report_test: bool = False,
     measure_once: bool = False,
     ranks: Ranks = ALONE,
+    trees: TreeSource | None = None,
 ) -> TrainedCandidate:
     """Train a candidate for ``candidate.fidelity`` epochs of a schedule of ``candidate.schedule_epochs``.
 
@@ -72,9 +73,11 @@ def train_candidate(
         measure_once: measure the validation split after the last epoch alone.
         ranks: the processes that share each batch of the ``recipe``. All call this with the same arguments but for the
             device and the context: only the first rank's may have a folder, and none may stop alone.
+        trees: where the trees of a recipe with a ``tree_loss`` come from.
 
     Raises:
-        SpecError: the network has no place for the recipe's dropout or drop_path, or its teacher cannot be used.
+        SpecError: the network has no place for the recipe's dropout or drop_path, its teacher cannot be used, or there
+            is no tree for its ``tree_loss``.
         NanLossError: the loss or a metric is NaN or infinite.
         OutOfMemoryError: the device or the host has no memory left; what the training held is released.
         StoppedError: ``context`` asked for it; after ``"checkpoint"`` the checkpoint is written.
@@ -82,7 +85,9 @@ def train_candidate(
     """
     device = torch.device(device)
     with isolated_randomness(seed, device), typed_memory_errors(device):
-        return _train(space, problem, data, candidate, recipe, seed, context, device, report_test, measure_once, ranks)
+        return _train(
+            space, problem, data, candidate, recipe, seed, context, device, report_test, measure_once, ranks, trees
+        )
 
 
 def _train(
@@ -97,13 +102,26 @@ def _train(
     report_test: bool,
     measure_once: bool,
     ranks: Ranks,
+    trees: TreeSource | None,
 ) -> TrainedCandidate:
     """``train_candidate`` in a frame of its own, which can be cleared when memory runs out."""
     started = time.perf_counter()
     reset_peak_memory(device)
     genotype = space.check(candidate.genotype)
     training = _Training(
-        space, genotype, problem, data, candidate, recipe, seed, device, context, report_test, measure_once, ranks
+        space,
+        genotype,
+        problem,
+        data,
+        candidate,
+        recipe,
+        seed,
+        device,
+        context,
+        report_test,
+        measure_once,
+        ranks,
+        trees,
     )
     build_s = time.perf_counter() - started
     training.run()
@@ -126,6 +144,7 @@ def _train(
         build_s=build_s,
         train_s=training.elapsed_s(),
         peak_memory_bytes=peak_memory_bytes(device),
+        tree=training.loss.tree,
     )
 
 
@@ -150,6 +169,7 @@ class _Training:
         report_test: bool,
         measure_once: bool,
         ranks: Ranks,
+        trees: TreeSource | None,
     ) -> None:
         self.data, self.recipe, self.seed, self.device = data, recipe, seed, device
         self.context, self.report_test, self.epochs = context, report_test, candidate.fidelity
@@ -163,14 +183,14 @@ class _Training:
         self.scaler = torch.amp.GradScaler(
             device.type, enabled=recipe.amp and recipe.amp_dtype == "float16" and device.type == "cuda"
         )
-        self.loss = _training_loss(problem, recipe)
+        self.schedule_epochs = candidate.schedule_epochs
+        self.loss = BatchLoss(problem, recipe, data.data_shape, self.model, self.schedule_epochs, trees, ranks)
         self.teacher = Teacher.of(recipe, data.data_shape, device)
         own_seed = seed if ranks.first else stream_seed(seed, RANK, ranks.rank)
         pixels = pixel_range(data.train.inputs[0]) if "autoaugment" in recipe.augment else None
         self.augment = Augmentation(recipe, data.data_shape, own_seed, device, pixels)
         self.evaluator = Evaluator(problem, recipe, device)
         self.steps_per_epoch = len(self._batches(0))
-        self.schedule_epochs = candidate.schedule_epochs
         self.schedule = Schedule(recipe, self.steps_per_epoch, self.schedule_epochs)
         self.identity = _identity(
             space, genotype, data.data_shape, candidate, recipe, seed, len(data.train), self.teacher
@@ -208,6 +228,7 @@ class _Training:
         self.network.train()
         if start_epoch := getattr(self.model, "start_epoch", None):  # what a network changes as training goes on
             start_epoch(self.epoch, self.schedule_epochs)
+        self.loss.start_epoch(self.epoch, resumed=self.batch > 0)
         batches = self._batches(self.epoch)
         while self.batch < len(batches):
             self._stop_if_asked()
@@ -235,7 +256,7 @@ class _Training:
         inputs, mixed = self.augment(inputs, self.epoch, self.batch)
         with autocast(self.recipe, self.device):
             taught = self.teacher(inputs) if self.teacher else None
-            loss = self._loss(self.network(*inputs), targets, mixed, taught)
+            loss = self.loss(self.network(*inputs), targets, mixed, taught)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss * self.ranks.weight(len(indices), len(batch))).backward()
         if self.recipe.grad_clip:
@@ -246,30 +267,6 @@ class _Training:
         if self.average:
             self.average.update(self.model, step)
         self.loss_sum += loss.detach() * len(indices)
-
-    def _loss(
-        self,
-        outputs: Tensor | tuple[Tensor, Tensor],
-        targets: Tensor,
-        mixed: tuple[Tensor, float] | None,
-        taught: Tensor | None,
-    ) -> Tensor:
-        """The loss of a batch; a network with an auxiliary head gives that one's outputs too, and their weight.
-
-        A teacher has seen the same augmented and mixed inputs, so what it says needs no mixing (Beyer et al. 2022).
-        """
-        if isinstance(outputs, tuple):
-            main, auxiliary = (self._loss(one, targets, mixed, taught) for one in outputs)
-            weight: Any = self.model.auxiliary_weight
-            return main + weight * auxiliary
-        loss = self.loss(outputs, targets)
-        if mixed is not None:
-            partners, share = mixed
-            loss = share * loss + (1 - share) * self.loss(outputs, targets[partners])
-        if taught is None:
-            return loss
-        share = self.recipe.distill_weight
-        return share * distillation_loss(outputs, taught, self.recipe.distill_temperature) + (1 - share) * loss
 
     def _finish_epoch(self) -> None:
         """Measure, report, and write a checkpoint when the last one is old."""
@@ -315,6 +312,7 @@ class _Training:
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.model.state_dict() if self.average else None,
             "scaler": self.scaler.state_dict(),
+            "tree": self.loss.state(),
             "random": random_state(self.device),
             "epoch": self.epoch,
             "batch": self.batch,
@@ -331,6 +329,7 @@ class _Training:
         if self.average:
             self.average.model.load_state_dict(state["average"])
         self.scaler.load_state_dict(state["scaler"])
+        self.loss.restore(state["tree"])
         self.epoch, self.batch = state["epoch"], state["batch"]
         self.loss_sum.copy_(state["loss_sum"])
         self.curve = [dict(record) for record in state["curve"]]
@@ -341,13 +340,6 @@ class _Training:
 def _on_device(model: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module:
     model = model.to(device)
     return model.to(memory_format=torch.channels_last) if device.type == "cuda" and recipe.channels_last else model
-
-
-def _training_loss(problem: Problem, recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
-    loss = resolve_loss(problem.loss)
-    if recipe.label_smoothing and problem.loss == "cross_entropy":
-        return lambda outputs, targets: loss(outputs, targets, label_smoothing=recipe.label_smoothing)
-    return loss
 
 
 def _identity(

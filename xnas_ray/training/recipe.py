@@ -15,6 +15,8 @@ SCHEDULES = ("cosine", "constant", "exponential", "onecycle", "step")
 AUGMENTATIONS = ("random_crop", "horizontal_flip", "autoaugment", "cutout", "mixup")
 POLICIES = ("imagenet", "cifar10", "svhn")
 AMP_DTYPES = ("bfloat16", "float16")
+TREE_LOSSES = ("", "soft", "hard")
+TREE_HIERARCHIES = ("induced", "wordnet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,21 @@ class Recipe:
             content is accepted.
         distill_weight: share of the loss that is the teacher's; the labels have the rest.
         distill_temperature: by what the outputs of both networks are divided before they are compared.
+        tree_loss: tree supervision (Wan et al. 2021): the network also learns to decide along a tree over its classes,
+            by the loss ``soft`` or ``hard`` of the decisions; empty is off.
+        tree_hierarchy: which tree: ``induced`` from the last layer's weights while they are trained, or that of
+            ``wordnet``, from the first epoch.
+        tree_from: induced: share of the schedule that is over when the first tree is made; the labels' loss stands for
+            its loss until then.
+        tree_until: induced: share of the schedule before which the last tree is made; that one stays.
+        tree_every: induced: share of the schedule between two trees, an epoch at least.
+        tree_weight_start: weight of the tree's loss at the first epoch.
+        tree_weight_end: the same at the end of the schedule.
+        tree_weight_power: above 1 it stays near its start for longer, below 1 it leaves it sooner; 1 is linear.
+        label_weight_start: tree supervision: weight of the labels' own loss at the first epoch.
+        label_weight_end: the same at the end of the schedule.
+        label_weight_power: see ``tree_weight_power``.
+        tree_legacy: the losses of the published package, which differ from the paper's.
         ema_decay: decay of the weights' exponential moving average, which is then what is measured; 0 is off.
         grad_clip: largest norm of the gradient; 0 is off.
         amp: mixed precision on CUDA; ignored on a CPU.
@@ -94,6 +111,18 @@ class Recipe:
     teacher: str = ""
     distill_weight: float = 0.8
     distill_temperature: float = 1.0
+    tree_loss: str = ""
+    tree_hierarchy: str = "induced"
+    tree_from: float = 0.335
+    tree_until: float = 0.6
+    tree_every: float = 0.05
+    tree_weight_start: float = 0.0
+    tree_weight_end: float = 0.5
+    tree_weight_power: float = 1.0
+    label_weight_start: float = 1.0
+    label_weight_end: float = 0.0
+    label_weight_power: float = 1.0
+    tree_legacy: bool = False
     ema_decay: float = 0.0
     grad_clip: float = 0.0
     amp: bool = True
@@ -104,7 +133,7 @@ class Recipe:
         """Check every value."""
         for name, limits in _RANGES.items():
             _check_number(name, getattr(self, name), limits)
-        for name in ("nesterov", "decay_norm_and_bias", "amp", "channels_last"):
+        for name in ("nesterov", "decay_norm_and_bias", "tree_legacy", "amp", "channels_last"):
             if not isinstance(getattr(self, name), bool):
                 raise _error(name, f"must be true or false, got {getattr(self, name)!r}.")
         for name, valid in _CHOICES.items():
@@ -118,6 +147,16 @@ class Recipe:
             raise _error("nesterov", "needs momentum.", fix="Set nesterov = false.")
         if self.schedule == "onecycle" and self.warmup_epochs:
             raise _error("warmup_epochs", "onecycle warms up by itself.", fix="Set it to 0, or use onecycle_peak.")
+        if self.tree_loss == "hard" and self.tree_legacy and not self.tree_weight_start:
+            raise _error(
+                "tree_weight_start",
+                "the package multiplies its hard loss by it once more: with 0 there is none.",
+                fix="Set it above 0, or tree_legacy = false.",
+            )
+        if self.tree_until <= self.tree_from:
+            raise _error(
+                "tree_until", f"must be above tree_from, {self.tree_from:g}.", fix="Set both; the first tree may stay."
+            )
 
     @classmethod
     def from_mapping(cls, base: Mapping[str, Any], *overrides: Mapping[str, Any]) -> Recipe:
@@ -163,6 +202,18 @@ _ADDED = (
     "teacher",
     "distill_weight",
     "distill_temperature",
+    "tree_loss",
+    "tree_hierarchy",
+    "tree_from",
+    "tree_until",
+    "tree_every",
+    "tree_weight_start",
+    "tree_weight_end",
+    "tree_weight_power",
+    "label_weight_start",
+    "label_weight_end",
+    "label_weight_power",
+    "tree_legacy",
 )
 _LATER = {field.name: field.default for field in dataclasses.fields(Recipe) if field.name in _ADDED}
 """Settings that came after results had been stored, and the defaults that leave a training what it was."""
@@ -172,6 +223,8 @@ _CHOICES = {
     "schedule": SCHEDULES,
     "autoaugment_policy": POLICIES,
     "amp_dtype": AMP_DTYPES,
+    "tree_loss": TREE_LOSSES,
+    "tree_hierarchy": TREE_HIERARCHIES,
 }
 
 _RANGES: dict[str, tuple[type, float, float]] = {
@@ -195,6 +248,15 @@ _RANGES: dict[str, tuple[type, float, float]] = {
     "mixup_alpha": (float, 1e-6, 100.0),
     "distill_weight": (float, 0.0, 1.0),
     "distill_temperature": (float, 1e-3, 1e3),
+    "tree_from": (float, 0.0, 0.999999),
+    "tree_until": (float, 1e-6, 1.0),
+    "tree_every": (float, 1e-6, 1.0),
+    "tree_weight_start": (float, 0.0, 1e6),
+    "tree_weight_end": (float, 0.0, 1e6),
+    "tree_weight_power": (float, 1e-3, 1e3),
+    "label_weight_start": (float, 0.0, 1e6),
+    "label_weight_end": (float, 0.0, 1e6),
+    "label_weight_power": (float, 1e-3, 1e3),
     "ema_decay": (float, 0.0, 0.9999999),
     "grad_clip": (float, 0.0, 1e9),
 }

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
+from xnas_ray.networks.final_layer import final_layer
 from xnas_ray.networks.regularisation import SETTINGS, regularise
 from xnas_ray.spaces.base import DataShape, Space
+from xnas_ray.training.batch_loss import check_classes, typed_tree_errors
 from xnas_ray.training.build import build_network
 from xnas_ray.training.distillation import pinned
 from xnas_ray.training.recipe import Recipe
@@ -14,7 +17,7 @@ from xnas_ray.training.recipe import Recipe
 def submitted(recipe: Recipe, space: Space, shape: DataShape) -> Recipe:
     """The recipe as it is to be stored: what it needs is there, and its teacher is followed by a hash.
 
-    One network is built where a rate is above 0, and the teacher is loaded where there is one.
+    One network is built where a rate is above 0 or a tree will be induced; the teacher is loaded where there is one.
 
     Args:
         recipe: resolved settings.
@@ -22,10 +25,19 @@ def submitted(recipe: Recipe, space: Space, shape: DataShape) -> Recipe:
         shape: what the task's networks take in and give out.
 
     Raises:
-        SpecError: the space's networks have no place for ``dropout`` or ``drop_path``, or the teacher cannot be used.
+        SpecError: the space's networks have no place for ``dropout`` or ``drop_path``, they have no last layer for a
+            tree or the task has no classes, or the teacher cannot be used.
     """
     rates = {name: getattr(recipe, name) for name in SETTINGS}
-    if any(rates.values()):
+    if recipe.tree_loss:
+        check_classes(shape)
+    induced = bool(recipe.tree_loss) and recipe.tree_hierarchy == "induced"
+    if induced or any(rates.values()):
         genotype = space.canonical(space.sample(np.random.default_rng(0)))
-        regularise(build_network(space, genotype, shape), rates, space.unwrapped.name)
+        network = build_network(space, genotype, shape)
+        regularise(network, rates, space.unwrapped.name)
+        if induced:
+            probes = tuple(torch.zeros(1, *one) for one in shape.inputs)
+            with typed_tree_errors():
+                final_layer(network, classes=shape.outputs, inputs=probes)
     return pinned(recipe, shape)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from xnas_ray.messages import Candidate, Cost, Genotype
+from xnas_ray.networks.decision_rules import Tree
 from xnas_ray.spaces.base import DataShape, Space
 from xnas_ray.tasks.base import Data, Problem, Split
 from xnas_ray.tasks.metrics import measure, resolve_loss, resolve_metrics
@@ -37,6 +38,7 @@ class TrainedCandidate:
         build_s: of these, seconds until training began.
         train_s: seconds of training, over all attempts.
         peak_memory_bytes: most device memory, None on a CPU.
+        tree: along which it learnt to decide; None without tree supervision, or before its first tree.
     """
 
     model: nn.Module
@@ -56,6 +58,7 @@ class TrainedCandidate:
     build_s: float
     train_s: float
     peak_memory_bytes: int | None = None
+    tree: Tree | None = None
 
     @property
     def shape(self) -> DataShape:

@@ -10,10 +10,13 @@ The published package, ``legacy=True``, computes other things under these names.
 to the probabilities, and so a second softmax: a perfect network still loses ``ln(1 + (K - 1) / e)``, and gradients are
 much smaller. Its hard loss adds up the nodes on the way of each sample: ``2 / N`` times the mean of ``-log P_y``, which
 up to the factor is the soft loss as the paper writes it; its weight is applied twice.
+
+A smoothed label is shares of all classes, and so of the children of every node; both losses take it as such.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -26,7 +29,10 @@ from xnas_ray.errors import HierarchyError
 from xnas_ray.networks.decision_rules import DecisionRules, Tree
 from xnas_ray.tasks.metrics import Loss
 
+_ROUNDING = 1e-9
+
 Kind = Literal["soft", "hard"]
+Total = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -80,13 +86,28 @@ class TreeUpdates:
         if self.every_epochs < 1 or not 0 <= self.start_epoch < self.end_epoch:
             raise HierarchyError(f"{self} never makes a tree.", field="updates", fix="Let start_epoch be < end_epoch.")
 
+    @classmethod
+    def in_schedule(cls, epochs: int, *, start: float, until: float, every: float) -> TreeUpdates:
+        """Of a schedule of so many epochs: where ``start <= epoch / epochs < until``; the first tree in any case.
+
+        Args:
+            epochs: of the schedule.
+            start: share of them that is over at the first tree.
+            until: share before which the last one is made.
+            every: share between two, an epoch at least.
+        """
+        first, end = (math.ceil(share * epochs - _ROUNDING) for share in (start, until))
+        return cls(first, max(end, first + 1), max(1, round(every * epochs)))
+
     def due(self, epoch: int) -> bool:
         """Whether a tree is made before this epoch."""
         gone = epoch - self.start_epoch
         return gone >= 0 and epoch < self.end_epoch and gone % self.every_epochs == 0
 
 
-def soft_tree_loss(rules: DecisionRules, logits: Tensor, targets: Tensor, *, legacy: bool = False) -> Tensor:
+def soft_tree_loss(
+    rules: DecisionRules, logits: Tensor, targets: Tensor, *, legacy: bool = False, label_smoothing: float = 0.0
+) -> Tensor:
     """Negative log-probability of the labels by soft inference, the mean over samples.
 
     Args:
@@ -94,32 +115,50 @@ def soft_tree_loss(rules: DecisionRules, logits: Tensor, targets: Tensor, *, leg
         logits: ``B x K``, the network's own, not what the rules made of them.
         targets: int64 ``B``.
         legacy: the cross entropy of the probabilities as if they were logits.
+        label_smoothing: share of each label that is spread over all classes.
     """
     log_p = rules(logits)
-    return functional.cross_entropy(log_p.exp(), targets) if legacy else functional.nll_loss(log_p, targets)
+    if legacy:
+        return functional.cross_entropy(log_p.exp(), targets, label_smoothing=label_smoothing)
+    return (1 - label_smoothing) * functional.nll_loss(log_p, targets) - label_smoothing * log_p.mean()
 
 
-def hard_tree_loss(rules: DecisionRules, logits: Tensor, targets: Tensor, *, legacy: bool = False) -> Tensor:
+def hard_tree_loss(
+    rules: DecisionRules,
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    legacy: bool = False,
+    label_smoothing: float = 0.0,
+    total: Total | None = None,
+) -> Tensor:
     """Cross entropies of the inner nodes: of each the mean over the samples below it, of these the mean over all N.
 
-    A node that has no sample in the batch counts 0.
+    A node that has no sample in the batch counts 0. Of a smoothed label the share that is below a node is.
 
     Args:
         rules: of a tree over the K classes.
         logits: ``B x K``, the network's own.
         targets: int64 ``B``.
         legacy: the sum over all samples and the nodes on their ways, times ``2 / (B N)``.
+        label_smoothing: share of each label that is spread over all classes.
+        total: where ranks share the batch, the sum over all of them: means are then over the whole batch's samples, and
+            the mean of the ranks' losses, weighed by their samples, is the loss of the whole batch.
     """
-    count = len(rules.inner)
+    count, classes = len(rules.inner), logits.shape[1]
     if legacy:
-        return 2 / count * functional.nll_loss(rules(logits), targets)
-    path = rules.path[targets]  # B x L edges, -1 after the class
-    samples, places = torch.nonzero(path >= 0, as_tuple=True)
-    edges = path[samples, places]
-    losses = -rules.choices(logits)[samples, edges]
-    nodes = rules.parent[edges]
-    sums = torch.zeros(count, dtype=losses.dtype, device=losses.device).index_add(0, nodes, losses)
-    return (sums / torch.bincount(nodes, minlength=count).clamp_min(1)).mean()
+        return 2 / count * soft_tree_loss(rules, logits, targets, label_smoothing=label_smoothing)
+    log_p = rules.choices(logits)
+    labels = functional.one_hot(targets, classes).to(log_p.dtype)
+    shares = rules.shares((1 - label_smoothing) * labels + label_smoothing / classes)  # B x E
+    none = torch.zeros(count, dtype=log_p.dtype, device=log_p.device)
+    losses = none.index_add(0, rules.parent, -(shares * log_p).sum(dim=0))
+    samples = none.index_add(0, rules.parent, shares.sum(dim=0))
+    if total is not None:
+        own = samples.new_tensor([len(targets)])
+        whole = total(torch.cat([samples, own]))
+        samples = whole[:-1] * own / whole[-1]
+    return (losses / samples.where(samples > 0, 1.0)).mean()
 
 
 class TreeSupervision:
@@ -133,6 +172,8 @@ class TreeSupervision:
         legacy: as the published package computes it: a second softmax in the soft loss; in the hard one, beside another
             scale, the weight's start once more.
         loss: of the labels; what stands for the tree's too, until there is a tree.
+        label_smoothing: share of each label that the tree's loss spreads over all classes; ``loss`` sees to its own.
+        total: of ranks that share each batch, see ``hard_tree_loss``.
         updates: when ``build`` is asked for a tree; only with it.
         build: gives a tree from the network as it is.
 
@@ -153,6 +194,8 @@ class TreeSupervision:
         label_weight: WeightSchedule = WeightSchedule(),
         legacy: bool = False,
         loss: Loss = functional.cross_entropy,
+        label_smoothing: float = 0.0,
+        total: Total | None = None,
         updates: TreeUpdates | None = None,
         build: Callable[[], Tree] | None = None,
     ) -> None:
@@ -163,9 +206,9 @@ class TreeSupervision:
             raise HierarchyError(
                 "needs a tree, or both updates and build.", field="tree", fix="Give updates and build."
             )
-        self.kind, self.legacy, self.loss = kind, legacy, loss
+        self.kind, self.legacy, self.loss, self.label_smoothing = kind, legacy, loss, label_smoothing
         self.tree_weight, self.label_weight = tree_weight, label_weight
-        self.updates, self.build = updates, build
+        self.total, self.updates, self.build = total, updates, build
         self.rules = None if tree is None else DecisionRules(tree)
         self.progress = 1.0
 
@@ -178,15 +221,16 @@ class TreeSupervision:
     def tree(self, tree: Tree | None) -> None:
         self.rules = None if tree is None else DecisionRules(tree)
 
-    def start_epoch(self, epoch: int, epochs: int) -> None:
+    def start_epoch(self, epoch: int, epochs: int, *, resumed: bool = False) -> None:
         """To be called before every epoch: moves the weights on, and makes a new tree where one is due.
 
         Args:
             epoch: from 0.
             epochs: of the whole training.
+            resumed: the epoch goes on that had begun before, with the tree that it had.
         """
         self.progress = epoch / epochs
-        if self.updates is not None and self.build is not None and self.updates.due(epoch):
+        if not resumed and self.updates is not None and self.build is not None and self.updates.due(epoch):
             self.rules = DecisionRules(self.build())
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -200,9 +244,12 @@ class TreeSupervision:
         weight, label_weight = self.tree_weight(self.progress), self.label_weight(self.progress)
         if self.rules is None:
             return (label_weight + weight) * labels
-        self.rules.to(logits.device)
-        if self.kind == "soft":
-            return label_weight * labels + weight * soft_tree_loss(self.rules, logits, targets, legacy=self.legacy)
-        if self.legacy:
+        if self.kind == "hard" and self.legacy:
             weight *= self.tree_weight.start
-        return label_weight * labels + weight * hard_tree_loss(self.rules, logits, targets, legacy=self.legacy)
+        return label_weight * labels + weight * self._along(self.rules.to(logits.device), logits, targets)
+
+    def _along(self, rules: DecisionRules, logits: Tensor, targets: Tensor) -> Tensor:
+        legacy, smoothing = self.legacy, self.label_smoothing
+        if self.kind == "soft":
+            return soft_tree_loss(rules, logits, targets, legacy=legacy, label_smoothing=smoothing)
+        return hard_tree_loss(rules, logits, targets, legacy=legacy, label_smoothing=smoothing, total=self.total)

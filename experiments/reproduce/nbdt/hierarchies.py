@@ -11,11 +11,11 @@ with WordNet's: the share of triples of classes resolved alike, and the Robinson
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from statistics import mean, stdev
+from collections.abc import Mapping
 
 import torch
 from resnet20 import Images, class_names, seen, trained_network
+from trainings import spread
 
 from xnas_ray.explain.hierarchy import Hierarchy
 from xnas_ray.explain.induced_hierarchy import induced_hierarchy, random_hierarchy
@@ -77,9 +77,6 @@ def random_line(trees: Mapping[str, Hierarchy], test: Images, count: int) -> str
     names = trees["WordNet"].class_names
     drawn = [random_hierarchy(names, seed=seed) for seed in range(count)]
     found = [TreeOutcome(tree, test.logits, test.labels) for tree in drawn]
-
-    def spread(values: Sequence[float], digits: int) -> str:
-        return f"{mean(values):.{digits}f} ± {stdev(values):.{digits}f}"
 
     cells = (
         str(max(tree.depth for tree in drawn)),

@@ -41,26 +41,33 @@ class Block(nn.Module):
         return functional.relu(branch + x)
 
 
-class ResNet20(nn.Module):
-    """Three stages of three blocks for images of 32 x 32 (He et al., CVPR 2016, section 4.2)."""
+class ResNet(nn.Module):
+    """Three stages of blocks for small images (He et al., CVPR 2016, section 4.2), by default a ResNet-20.
 
-    def __init__(self) -> None:
+    Args:
+        blocks: of a stage.
+        channels: of the first stage; every further one doubles them.
+        classes: that it tells apart.
+    """
+
+    def __init__(self, blocks: int = 3, channels: int = 16, classes: int = 10) -> None:
         """Make it with random weights."""
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        widths = [16] * 4 + [32] * 3 + [64] * 3
-        blocks = [Block(inputs, outputs) for inputs, outputs in itertools.pairwise(widths)]
-        self.layer1, self.layer2, self.layer3 = (nn.Sequential(*blocks[i : i + 3]) for i in (0, 3, 6))
-        self.linear = nn.Linear(64, 10)
+        self.conv1 = nn.Conv2d(3, channels, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        widths = [channels, *(channels * 2**stage for stage in range(3) for _ in range(blocks))]
+        made = [Block(inputs, outputs) for inputs, outputs in itertools.pairwise(widths)]
+        stages = (nn.Sequential(*made[i * blocks : (i + 1) * blocks]) for i in range(3))
+        self.layer1, self.layer2, self.layer3 = stages
+        self.linear = nn.Linear(4 * channels, classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """What the last layer reads, ``n x 64``."""
+        """What the last layer reads, of the published network ``n x 64``."""
         maps = functional.relu(self.bn1(self.conv1(x)))
         return self.layer3(self.layer2(self.layer1(maps))).mean(dim=(2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits, ``n x 10``."""
+        """Logits, of the published network ``n x 10``."""
         return self.linear(self.features(x))
 
 
@@ -79,14 +86,14 @@ class Images:
     labels: Tensor
 
 
-def trained_network() -> ResNet20:
+def trained_network() -> ResNet:
     """The network with its published weights, in evaluation mode.
 
     Raises:
         DataMissingError: they are not in the folder that ``XNAS_DATA`` names.
     """
     state = torch.load(data_file(WEIGHTS, _HOW), weights_only=True, map_location="cpu")
-    network = ResNet20()
+    network = ResNet()
     network.load_state_dict({name.removeprefix("module."): value for name, value in state["state_dict"].items()})
     return network.eval()
 
@@ -102,18 +109,29 @@ def class_names() -> tuple[tuple[str, ...], tuple[str, ...]]:
     return names, tuple(data_file(WNIDS, _HOW).read_text(encoding="utf-8").split())
 
 
-def seen(network: ResNet20, split: str) -> Images:
-    """All images of a split, ``"train"`` or ``"test"``, as the network sees them.
+def pictures(split: str) -> tuple[Tensor, Tensor]:
+    """Images of a split, ``"train"`` or ``"test"``: pixels, uint8 ``n x 32 x 32 x 3``, and labels, int64 ``n``.
 
     Raises:
         DataMissingError: they are not in the folder that ``XNAS_DATA`` names.
     """
     with np.load(data_file(IMAGES, _HOW)) as arrays:
-        pixels, labels = arrays[f"X_{split}"], torch.from_numpy(arrays[f"y_{split}"].astype(np.int64))
-    parts = []
+        return torch.from_numpy(arrays[f"X_{split}"]), torch.from_numpy(arrays[f"y_{split}"].astype(np.int64))
+
+
+def normalised(pixels: Tensor) -> Tensor:
+    """Pixels as the network reads them, float32 ``n x 3 x 32 x 32``."""
+    x = pixels.permute(0, 3, 1, 2).float() / 255
+    return (x - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+
+
+def seen(network: ResNet, split: str) -> Images:
+    """All images of a split, ``"train"`` or ``"test"``, as the network sees them.
+
+    Raises:
+        DataMissingError: they are not in the folder that ``XNAS_DATA`` names.
+    """
+    pixels, labels = pictures(split)
     with torch.inference_mode():
-        for part in torch.from_numpy(pixels).split(_BATCH):
-            x = part.permute(0, 3, 1, 2).float() / 255
-            parts.append(network.features((x - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]))
-        features = torch.cat(parts)
+        features = torch.cat([network.features(normalised(part)) for part in pixels.split(_BATCH)])
         return Images(features, network.linear(features), labels)

@@ -68,9 +68,11 @@ function drawPlot(div) {
 
 function listen(div) {
   const point = (event) => event.points.find((p) => typeof p.customdata === "number" && p.data.meta !== undefined);
+  let pointer = null; // which figures in three dimensions do not tell
+  div.addEventListener("pointermove", (event) => (pointer = event), { capture: true });
   div.on("plotly_hover", (event) => {
     const p = point(event);
-    if (p) showHover(event.event, p.data.meta, p.customdata);
+    if (p) showHover(event.event || pointer, p.data.meta, p.customdata);
   });
   div.on("plotly_unhover", hideHover);
   div.on("plotly_click", (event) => {

@@ -22,12 +22,17 @@ function trialButton(s, trial, text = `trial ${trial}`) {
 
 function showHover(event, s, row) {
   const search = report.searches[s],
-    box = document.getElementById("hover"),
     trial = search.trials.trial[row];
   const values = search.objectives.map((o) =>
     element("div", {}, `${o.name}: ${number((search.metrics[o.name] || [])[row], o.unit)}`),
   );
-  box.replaceChildren(element("strong", {}, trialName(search, trial)), ...values, architecture(search, row, 0.85));
+  showBox(event, element("strong", {}, trialName(search, trial)), ...values, architecture(search, row, 0.85));
+}
+
+/** The box beside the pointer, and what is in it. */
+function showBox(event, ...children) {
+  const box = document.getElementById("hover");
+  box.replaceChildren(...children.filter(Boolean));
   box.hidden = false;
   const [x, y] = event ? [event.clientX, event.clientY] : [40, 40];
   box.style.left = `${Math.max(4, Math.min(x + 16, innerWidth - box.offsetWidth - 8))}px`;
@@ -185,6 +190,13 @@ function explanationParts(search, trial) {
         {},
         near.map(([a, b, d]) => element("li", {}, `${a} – ${b}: ${number(d)}`)),
       ),
+    );
+  }
+  if (search.trees && search.trees.trees.some((tree) => tree.trial === trial)) {
+    const open = () => showTree(report.searches.indexOf(search), trial);
+    found.push(
+      element("h3", {}, "Decision tree"),
+      element("button", { class: "link", type: "button", click: open }, "what it decides first, and what next"),
     );
   }
   for (const table of search.tables) {

@@ -2,7 +2,7 @@
 
 const BEST = 12,
   ROWS = 40;
-const view = { over: "trials", x: null, y: null, pair: null, descent: 0, supernet: 0, read: 0 };
+const view = { over: "trials", x: null, y: null, z: null, pair: null, descent: 0, supernet: 0, read: 0 };
 
 /** Buttons of which one is pressed. */
 function choiceOf(words, current, options, change) {
@@ -94,6 +94,7 @@ const SECTIONS = [
     has: () => report.searches.some((s) => s.supernets),
     fill: fillSupernets,
   },
+  { id: "trees", title: "Decision trees", has: () => report.searches.some((s) => s.trees), fill: fillTrees },
   { id: "nars", title: "Rounds and predictions", has: () => report.searches.some((s) => s.nars), fill: fillNars },
   {
     id: "lineage",
@@ -197,22 +198,28 @@ function fillFront(part) {
   );
   if (!metrics.includes(view.x)) view.x = names[1] || names[0];
   if (!metrics.includes(view.y)) view.y = names[0];
+  const deep = report.searches.some((s) => s.front && s.objectives.length > 2);
+  if (deep && !metrics.includes(view.z)) view.z = names[2];
+  const pick = (words, which) =>
+    selectOf(words, view[which], options, (n) => {
+      view[which] = n;
+      refresh("front");
+    });
   part("tools", () =>
     element(
       "div",
       { class: "tools" },
-      selectOf("across", view.x, options, (n) => {
-        view.x = n;
-        refresh("front");
-      }),
-      selectOf("up", view.y, options, (n) => {
-        view.y = n;
-        refresh("front");
-      }),
+      pick("across", "x"),
+      pick("up", "y"),
+      deep && webgl ? pick("and", "z") : null,
       element("span", { class: "soft" }, "point at a trial to see it, click it for everything about it"),
+      deep && !webgl
+        ? element("span", { class: "soft" }, "This browser has no WebGL, by which three objectives are drawn at once.")
+        : null,
     ),
   );
   part.plot("plot", () => front(view.x, view.y));
+  if (deep && webgl) part.plot("space", () => frontInSpace([view.x, view.y, view.z]));
 }
 
 /** The front, or the best ones where there is none: drawings that can be reached by keyboard. */
