@@ -207,12 +207,13 @@ class Client:
         """
         return SearchHandle(self, self.store.resolve(prefix))
 
-    def report(self, searches: Sequence[str], path: Path | str | None = None) -> Path:
+    def report(self, searches: Sequence[str], path: Path | str | None = None, *, joint: bool = False) -> Path:
         """Write the report of one search, or of several beside each other, as one HTML file that needs no network.
 
         Args:
             searches: ids, unique prefixes of some, or ``"latest"``; their order is that of their colours.
             path: of the file; by default ``xnas_report_<id>.html`` in the current folder. It is replaced.
+            joint: only what made the architectures good, where explanations agree and where not.
 
         Returns:
             The path.
@@ -220,12 +221,14 @@ class Client:
         Raises:
             SearchNotFoundError: no such search.
             StoreError: a part is damaged, or the file cannot be written.
+            ExplanationError: ``joint``, and too few architectures are measured to tell.
         """
-        from xnas_ray.report.page import report_page
+        from xnas_ray.report.page import joint_alone, report_page
 
         handles = [self.handle(one) for one in searches]
         names = [str(handle.card()["spec"]["name"] or handle.id) for handle in handles]
-        text = report_page(self.store.report([handle.id for handle in handles]), f"xnas: {', '.join(names)}")
+        data = self.store.report([handle.id for handle in handles])
+        text = report_page(joint_alone(data) if joint else data, f"xnas: {', '.join(names)}")
         chosen = Path(path or f"xnas_report_{handles[0].id[:10]}.html")
         try:
             chosen.write_text(text, encoding="utf-8")

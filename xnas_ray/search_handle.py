@@ -338,6 +338,19 @@ class SearchHandle:
             return self.client.service.call("explain", self.id)
         return {}
 
+    def joint(self) -> dict[str, Any] | None:
+        """What made its architectures good, from all explanations together (see ``report.joint.JointInfo``), as JSON.
+
+        None where too few architectures are measured to tell. It is what the report shows; numbers that are not known
+        are None.
+
+        Raises:
+            StoreError: a part is damaged.
+        """
+        from xnas_ray.report.page import unpacked
+
+        return unpacked(self.client.store.report([self.id]))["searches"][0]["joint"]
+
     def best(self, n: int | None = 1) -> list[dict[str, Any]]:
         """The best completed trials that satisfy the constraints, best first by the first objective.
 

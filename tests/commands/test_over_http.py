@@ -52,6 +52,7 @@ def without_clock(text: str) -> str:
         "results UNFINISHED --format csv",
         "results FINISHED --front --format json",
         "best FINISHED -n 3 --json",
+        "explain FINISHED --joint",
         "verify FINISHED --json",
         "wait FINISHED --json",
         "watch FINISHED",

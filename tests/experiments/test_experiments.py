@@ -40,10 +40,11 @@ TASKS = (
 PAPERS = ("cifar10", "fashion_mnist", "imagenet16", "mnist")
 """Tasks with searches as XNAS ran them, and with small ones of both objectives."""
 
-OTHER_SIZES = ("paper", "quick", "quick_single")
+OTHER_SIZES = ("paper", "quick", "quick_single", "trees")
 """Searches whose networks are larger or smaller than the task's."""
 
 OTHER_SPACES = (
+    "darts_if_quick",
     "darts_paper",
     "darts_quick",
     "dmasking",
@@ -56,7 +57,7 @@ OTHER_SPACES = (
 )
 """Searches in another space than the task's, or another size of it."""
 
-IMAGES = {"cifar10": (3, 32, 32), "digits": (1, 8, 8), "imagenet": (3, 224, 224)}
+IMAGES = {"cifar10": (3, 32, 32), "digits": (1, 8, 8), "fashion_mnist": (1, 28, 28), "imagenet": (3, 224, 224)}
 """Images of the tasks that supernets are searched on."""
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import gzip
 import importlib
 import json
@@ -22,6 +23,8 @@ from xnas_ray.service.resolve import open_search
 from xnas_ray.store import Layout, StoreWriter, list_searches, load_explanations, load_tree_samples, load_trials
 from xnas_ray.store.replay import replay
 from xnas_ray.store.tree_samples import TREE_SAMPLES_FILE, write_tree_samples
+
+from .joint_search import SPACE, planted
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 FOLDER = EXPERIMENTS / "performance"
@@ -129,8 +132,8 @@ def test_point_and_click(page, evolved, tmp_path, xnas):
     opened(page, path)
     sections = page.ask("[...document.querySelectorAll('main section')].map((s) => s.id)")
     assert sections == [
-        *("searches", "front", "best", "progress", "volume", "coordinates", "layers", "pairs", "motifs", "lineage"),
-        *("workers", "failures", "tables", "settings"),
+        *("searches", "front", "best", "progress", "volume", "joint", "coordinates", "layers", "pairs", "motifs"),
+        *("lineage", "workers", "failures", "tables", "settings"),
     ]
     trials = page.ask("[...document.querySelectorAll('#best button.card strong')].map((e) => e.textContent)")
     best = int(trials[0].removeprefix("trial "))
@@ -173,7 +176,7 @@ def test_point_and_click(page, evolved, tmp_path, xnas):
     page.ask("document.querySelector('#failures button').click()")
     page.until("document.querySelector('#trial h2').textContent === 'trial 7'")
     assert "</script><script>alert(1)</script>" in page.ask("document.getElementById('trial').innerText")
-    assert drawn_everywhere(page) == 9
+    assert drawn_everywhere(page) == 11
     ticks = page.ask("[...document.querySelectorAll('#pairs .xtick text')].map((t) => t.textContent)")
     assert ticks == ["a", "<img src=x onerror=aler…", "<img src=x onerror=aler… (2)"]
     for text in ("Share chart", "plotly.com"):
@@ -545,4 +548,57 @@ def test_sixteen_thousand_trials(page, tmp_path, capsys):
     page.click(x, y)
     page.until("!document.getElementById('trial').hidden")
     drawn_everywhere(page)
+    quiet(page, path)
+
+
+def test_all_explanations_beside_each_other(page, made, tmp_path):
+    from xnas_ray.report.page import packed, report_page
+    from xnas_ray.report.payload import Searched, report_payload
+
+    material = planted(made)
+    searched = Searched(material, SPACE.graphs, SPACE.choices, supernet=material)
+    made_at = datetime.datetime(2024, 5, 1, tzinfo=datetime.UTC)
+    payload = report_payload([searched], version="1", made_at=made_at)
+    payload["searches"][0]["joint"]["motifs"][0]["text"] = LONG
+    path = tmp_path / "report.html"
+    path.write_text(report_page(packed(payload), "planted"), encoding="utf-8")
+    opened(page, path)
+    rows = page.ask("[...document.querySelectorAll('#joint .findings tr')].slice(1).map((r) => r.innerText)")
+    findings = payload["searches"][0]["joint"]["findings"]
+    assert len(rows) == len(findings) > 10
+    for row, finding in zip(rows, findings, strict=True):
+        assert finding["verdict"] in row and finding["asked"] in row and finding["statement"] in row
+    disagree = page.ask("getComputedStyle(document.querySelector('#joint .disagree')).borderLeftColor")
+    assert disagree == "rgb(213, 94, 0)"
+
+    for i in range(2):
+        page.ask(f"document.querySelectorAll('#joint .plot')[{i}].scrollIntoView()")
+        page.until(f"document.querySelectorAll('#joint .plot')[{i}].dataset.drawn")
+    first = "document.querySelector('#joint .plot')"
+    assert page.ask(f"{first}.data[0].x.length") == len(payload["searches"][0]["joint"]["motifs"])
+    assert page.ask(f"{first}.data[0].text[0]") == LONG.replace("<", "&lt;").replace(">", "&gt;")
+    assert LONG in page.ask("document.querySelector('#joint').innerText")
+    page.ask("""(() => { const list = document.querySelector('#joint select'); list.value = '1';
+        list.dispatchEvent(new Event('change')); })()""")
+    page.until(f"{first}.layout.yaxis.title.text === 'effect on nbdt_gap [%], positive is less of it'")
+    operations = page.ask("document.querySelectorAll('#joint .plot')[1].data.map((t) => t.name)")
+    assert operations == ["main effect", "motif effect", "magnitude", "influential_magnitude"]
+    assert page.ask("document.querySelector('#joint a').getAttribute('href')") == "#trees"
+    ink = page.ask(f"{first}.layout.font.color")
+    page.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    page.until(f"{first}.layout.font.color !== '{ink}'")
+    assert page.ask("getComputedStyle(document.querySelector('#joint td')).color") == "rgb(236, 236, 236)"
+    page.send("Emulation.setEmulatedMedia", features=[])
+    page.ask("document.querySelector('#joint h3 button').click()")
+    page.until("!document.getElementById('trial').hidden")
+    quiet(page, path)
+
+
+def test_a_page_of_one_section(page, evolved, tmp_path, xnas):
+    root, search_id = evolved
+    path = tmp_path / "joint.html"
+    assert xnas("report", search_id, "--joint", "--root", root, "--out", path).code == 0
+    opened(page, path)
+    assert page.ask("[...document.querySelectorAll('main section')].map((s) => s.id)") == ["joint"]
+    assert page.ask("document.querySelectorAll('#sections a').length") == 1
     quiet(page, path)

@@ -11,6 +11,7 @@ import typer
 
 from xnas_ray.commands.application import command
 from xnas_ray.commands.console import MAX_WIDTH, clean, nearby, note, say, say_drawn, say_json, say_table, table
+from xnas_ray.commands.joint import say_joint
 from xnas_ray.commands.options import AsJson, Root, SearchId
 from xnas_ray.commands.searches import handle_of
 from xnas_ray.commands.tree_explanations import About, explain_tree, has_tree
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from xnas_ray.search_handle import SearchHandle
 
 MOTIFS = "motifs"
+EFFECTS = "objective_motifs"
+"""What the trials tell, whoever proposed them."""
 SHOWN = 20
 """Rows of a table that is one of several."""
 DERIVED_METHODS = "derived_methods"
@@ -41,6 +44,7 @@ _NEARLY_ALL = 0.9995
         "xnas explain latest --motifs",
         "xnas explain latest --motifs --out figures",
         "xnas explain 01JD 17 --motifs --out figures",
+        "xnas explain latest --joint",
         "xnas explain latest --model",
         "xnas explain latest --kind derived_methods",
         "xnas explain latest 17 --tree --out figures",
@@ -60,6 +64,10 @@ def explain(
     model: Annotated[
         bool,
         typer.Option("--model", help="How well the search's model predicts, and what it took from other searches."),
+    ] = False,
+    joint: Annotated[
+        bool,
+        typer.Option("--joint", help="Whether motifs, introspectability, influence and decision trees agree."),
     ] = False,
     kind: Annotated[
         str, typer.Option("--kind", metavar="KIND", help="Any table of explanations as it is, such as strengths.")
@@ -101,13 +109,19 @@ def explain(
     handle = handle_of(root, search_id)
     about = About(unseen, tuple(data or ()), tuple(hypothesis or ()))
     if tree or about:
-        if motifs or model or kind:
+        if motifs or model or joint or kind:
             raise ExplanationError("--tree is of one trial.", fix="Ask for it alone.")
         return explain_tree(handle, trial, about, number=number, out=out, as_json=as_json)
     if kind:
-        if motifs or model or trial is not None or out is not None:
+        if motifs or model or joint or trial is not None or out is not None:
             raise ExplanationError("--kind is a whole table and has no picture.", fix="Ask for it alone.")
         return _explain_kind(handle, kind, as_json)
+    if joint:
+        if motifs or model or trial is not None or out is not None:
+            raise ExplanationError(
+                "--joint is of a whole search; its figures are in `xnas report`.", fix="Ask for it alone."
+            )
+        return say_joint(handle, number, as_json)
     if model:
         if motifs or trial is not None or out is not None:
             raise ExplanationError("--model is of a whole search and has no picture.", fix="Ask for it alone.")
@@ -117,9 +131,11 @@ def explain(
     except ExplanationError as error:
         if trial is not None and not motifs and has_tree(handle, trial):
             return explain_tree(handle, trial, about, number=number, out=out, as_json=as_json)
-        if motifs or trial is not None or out is not None or not error.valid:
+        if not (motifs or trial is not None or out is not None) and error.valid:
+            return _explain_kinds(handle, error.valid, number, as_json)
+        if EFFECTS not in error.valid:
             raise
-        return _explain_kinds(handle, error.valid, as_json)
+        found = _first_objective(handle)
     if not len(found):
         raise ExplanationError(
             f"search {handle.id} has no motifs: no part that varies is in enough of its architectures.",
@@ -155,12 +171,24 @@ def _explain_kind(handle: SearchHandle, kind: str, as_json: bool) -> None:
     _say_frame(found)
 
 
-def _explain_kinds(handle: SearchHandle, kinds: Sequence[str], as_json: bool) -> None:
-    """Every table of a search that has no motifs: what its controller has to say."""
-    found = {kind: handle.explanations(kind).drop(columns="search_id", errors="ignore") for kind in kinds}
+def _first_objective(handle: SearchHandle) -> pd.DataFrame:
+    """The motifs that the trials tell for the first objective, where the controller learns none."""
+    found = handle.explanations(EFFECTS)
+    return found[found["metric"] == handle.card()["objectives"][0]["name"]]
+
+
+def _explain_kinds(handle: SearchHandle, kinds: Sequence[str], number: int, as_json: bool) -> None:
+    """Every table of a search whose controller learns no motifs: what it has to say, and what its trials say."""
+    from xnas_ray.report.trial_tables import COLUMNS
+
+    # Too wide for a terminal, where something else says what they come to.
+    shown = kinds if as_json else [kind for kind in kinds if kind not in COLUMNS]
+    found = {kind: handle.explanations(kind).drop(columns="search_id", errors="ignore") for kind in shown}
     if as_json:
         say_json({kind: _records(one) for kind, one in found.items()})
         return
+    if set(COLUMNS) & set(kinds):
+        say_joint(handle, number, as_json)
     for kind, one in found.items():
         say(f"\n{clean(kind)}")
         _say_frame(one.head(SHOWN))

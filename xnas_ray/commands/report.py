@@ -18,6 +18,7 @@ from xnas_ray.commands.searches import client_of
         "xnas report latest",
         "xnas report latest --out report.html --open",
         "xnas report 01JD 01JE 01JF --out compared.html",
+        "xnas report latest --joint",
     ]
 )
 def report(
@@ -29,6 +30,9 @@ def report(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Default: xnas_report_ID.html in this folder.")
     ] = None,
+    joint: Annotated[
+        bool, typer.Option("--joint", help="Only what made the architectures good: see docs/joint_explanations.md.")
+    ] = False,
     open_it: Annotated[bool, typer.Option("--open", help="Show it in a browser.")] = False,
 ) -> None:
     """Write the report of one or several searches.
@@ -38,7 +42,7 @@ def report(
     trial. A running service shows the same live: see docs/report.md.
     """
     client = client_of(root)
-    path = client.report(search_ids, out)
+    path = client.report(search_ids, out, joint=joint)
     say(str(path))
     note(f"{byte_size(path.stat().st_size)}; it opens in any browser, without a network")
     if open_it:

@@ -11,7 +11,6 @@ import numpy as np
 
 from xnas_ray.controllers.base import Goal, Source
 from xnas_ray.controllers.candidate_pools import PoolMaker
-from xnas_ray.controllers.nasbowl_explain import metric_per_target, posterior_means, wl_part
 from xnas_ray.controllers.nasbowl_settings import Settings
 from xnas_ray.messages import Genotype
 from xnas_ray.randomness import Domain, rng
@@ -116,6 +115,7 @@ class Heritage:
     @cached_property
     def motifs(self) -> dict[str, list[Motif]]:
         """The good motifs of every source, as the paper takes them: h = 1, AG in the upper 30 %; by search."""
+        from xnas_ray.explain.metric_motifs import metric_per_target, posterior_means, wl_part
         from xnas_ray.explain.motifs import best_motifs, motif_table
         from xnas_ray.explain.wl_gradients import Bootstrap
 

@@ -42,6 +42,8 @@ class Slopes:
         low: lower end of the bootstrap interval.
         high: its upper end.
         posterior_std: standard deviation of ``average`` under the posterior; NaN without ``WLPart.precision``.
+        weights: n observations x directions, with ``average = alpha @ weights``; without ``WLPart.precision`` none is
+            computed, 0 x directions.
     """
 
     average: np.ndarray
@@ -49,6 +51,7 @@ class Slopes:
     low: np.ndarray
     high: np.ndarray
     posterior_std: np.ndarray
+    weights: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,8 +105,9 @@ class Bootstrap:
         sums, sizes = values.T @ draws, present.T @ draws
         averages = np.full_like(sums, np.nan)
         np.divide(sums, sizes, out=averages, where=sizes > 0)
-        tail = (1 - self.level) / 2
-        low, high = np.nanquantile(averages, [tail, 1 - tail], axis=1)
+        tail, met = (1 - self.level) / 2, sizes.any(axis=1)
+        low, high = np.full((2, len(averages)), np.nan)
+        low[met], high[met] = np.nanquantile(averages[met], [tail, 1 - tail], axis=1)
         return low, high
 
 
@@ -259,16 +263,18 @@ class _Prepared:
         squares = np.where(present, (values - average) ** 2, 0.0).sum(axis=0)
         low, high = bootstrap.interval(values, present.astype(np.float64), draws)
         lengths = np.asarray(directions.multiply(directions).sum(axis=0)).ravel()
+        posterior_std, weights = self._posterior(along, present / support, lengths)
         return Slopes(
             average=average,
             std=np.sqrt(squares / np.maximum(support - 1, 1)),
             low=low,
             high=high,
-            posterior_std=self._posterior_std(along, present / support, lengths),
+            posterior_std=posterior_std,
+            weights=weights,
         )
 
-    def _posterior_std(self, along: np.ndarray, shares: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Standard deviation of the average slopes under the posterior.
+    def _posterior(self, along: np.ndarray, shares: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Standard deviation of the average slopes under the posterior, and their weights ``q`` (see ``Slopes``).
 
         An average slope is a linear functional L of the Gaussian process, so its variance is ``L L' k - q' K^-1 q``
         with ``q_k = L k(., x_k)``. Of the cosine kernel, in direction t, with ``u = 1 / |phi|`` and J = u (I - a a'),
@@ -281,7 +287,7 @@ class _Prepared:
         """
         part, at = self.part, self.part.positions
         if part.precision is None:
-            return np.full(len(lengths), np.nan)
+            return np.full(len(lengths), np.nan), np.zeros((0, len(lengths)))
         gate = np.ones((len(at), len(part.rows))) if part.gate is None else part.gate[at]
         cosines = self.cosines[at]
         flat = shares * self.inverse_norms[at, None]
@@ -290,7 +296,7 @@ class _Prepared:
         prior += np.einsum("ij,ij->j", tilted, cosines[:, at] @ tilted)
         q = self.block.weight * (along * (gate.T @ flat) - cosines.T @ tilted)
         variance = self.block.weight * prior - np.einsum("ij,ij->j", q, part.precision @ q)
-        return np.sqrt(np.maximum(variance, 0.0))
+        return np.sqrt(np.maximum(variance, 0.0)), q
 
 
 def _constant(counts: scipy.sparse.csc_matrix) -> np.ndarray:

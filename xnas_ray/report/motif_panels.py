@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from xnas_ray.explain.motif_drawing import MotifPanel, motif_info
 from xnas_ray.explain.motifs import best_motifs, worst_motifs
+from xnas_ray.explain.objective_motifs import EFFECTS
 from xnas_ray.explain.occurrences import explain_architecture
 from xnas_ray.messages import Genotype
 from xnas_ray.report.drawings import Graphs
 from xnas_ray.report.material import Material
+from xnas_ray.report.trial_tables import trial_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOTIFS = "motifs"
 NUMBER = 6
@@ -38,6 +44,8 @@ def search_motifs(
 ) -> SearchMotifs | None:
     """The motifs of a search; None where it has none.
 
+    They are those of its controller, else those that its trials tell for the first objective.
+
     Args:
         material: the search.
         trials: numbers and genotypes of those in which motifs are looked for.
@@ -46,7 +54,7 @@ def search_motifs(
     Raises:
         StoreError: what is stored as motifs is no table of motifs.
     """
-    table = material.tables.get(MOTIFS)
+    table = _motifs(material)
     if table is None:
         return None
     info = motif_info(table, NUMBER)
@@ -58,3 +66,11 @@ def search_motifs(
         here = explain_architecture(graphs(genotype), motifs)
         found[trial] = tuple(sorted(place[one.motif.id, one.motif.cell, one.motif.occurrence] for one in here))
     return SearchMotifs(info.best, info.worst, info.title, found)
+
+
+def _motifs(material: Material) -> pd.DataFrame | None:
+    table, every = material.tables.get(MOTIFS), trial_table(material, EFFECTS)
+    if table is not None or every is None:
+        return table
+    own = every[every["metric"] == material.aims[0].name]
+    return own if len(own) else None

@@ -17,14 +17,17 @@ from html import escape
 from importlib import resources
 from typing import Any
 
+from xnas_ray.errors import ExplanationError
+
 SCRIPTS = (
     *("drawn.js", "figures.js", "figures_course.js", "figures_why.js", "figures_supernets.js", "figures_nars.js"),
-    *("figures_space.js", "figures_trees.js", "panel.js", "sections.js", "sections_why.js", "sections_supernets.js"),
-    *("sections_nars.js", "sections_trees.js", "page.js"),
+    *("figures_space.js", "figures_trees.js", "figures_joint.js", "panel.js", "sections.js", "sections_why.js"),
+    *("sections_supernets.js", "sections_nars.js", "sections_trees.js", "sections_joint.js", "page.js"),
 )
 """What every page of a report needs; together they are one function."""
 
 STYLE = "page.css"
+TOO_FEW = "there are too few architectures with every objective to set explanations beside each other."
 CODE = "'unsafe-eval'"
 """Plotly's WebGL plots make the code of their shaders' inputs; what they make it from are numbers of its own."""
 
@@ -70,6 +73,23 @@ def packed(payload: Mapping[str, Any]) -> bytes:
     """A payload as the page reads it: gzipped JSON; the same payload gives the same bytes."""
     text = json.dumps(payload, separators=(",", ":"), allow_nan=False)
     return gzip.compress(text.encode(), compresslevel=6, mtime=0)
+
+
+def joint_alone(data: bytes) -> bytes:
+    """The data of a page that shows where explanations agree and nothing else; a click still shows a whole trial.
+
+    Raises:
+        ExplanationError: no search has enough architectures to tell.
+    """
+    payload = unpacked(data)
+    if not any(search["joint"] for search in payload["searches"]):
+        raise ExplanationError(TOO_FEW, fix="Extend the search: `xnas extend`.")
+    return packed({**payload, "only": "joint"})
+
+
+def unpacked(data: bytes) -> dict[str, Any]:
+    """What ``packed`` packed."""
+    return dict(json.loads(gzip.decompress(data)))
 
 
 @functools.cache

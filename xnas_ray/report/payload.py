@@ -16,6 +16,7 @@ from xnas_ray.report.drawings import Drawings, Graphs
 from xnas_ray.report.failures import failure_groups
 from xnas_ray.report.genes import genes
 from xnas_ray.report.heat_maps import LAYERS, PAIRS, layer_map, pair_map
+from xnas_ray.report.joint import joint_info
 from xnas_ray.report.lineage import lineage
 from xnas_ray.report.material import Material, chosen
 from xnas_ray.report.motif_panels import MOTIFS, search_motifs
@@ -32,6 +33,7 @@ from xnas_ray.report.progress import (
 from xnas_ray.report.supernets import supernet_info
 from xnas_ray.report.timeline import counts, timeline
 from xnas_ray.report.trees import PICTURES_BYTES, trees_info
+from xnas_ray.report.trial_tables import kinds as trial_kinds
 from xnas_ray.spaces.base import Choice
 
 SEARCH_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f", "#767676")
@@ -56,12 +58,14 @@ class Searched:
         graphs: of its genotypes, to draw them; None where the space cannot be had.
         choices: of its space.
         note: why there are no drawings, if there are none.
+        supernet: search with a supernet over the same space and task, if there is one.
     """
 
     material: Material
     graphs: Graphs | None = None
     choices: Sequence[Choice] | None = None
     note: str = ""
+    supernet: Material | None = None
 
 
 def report_payload(searches: Sequence[Searched], *, version: str, made_at: datetime.datetime) -> dict[str, Any]:
@@ -110,7 +114,9 @@ def _search(one: Searched, box: Box | None, colour: str, pictures_bytes: int) ->
     spent = spending(material)
     supernets, rounds = supernet_info(material), nars_info(material)
     trees = trees_info(material, everything, pictures_bytes=pictures_bytes)
-    kinds = {LAYERS, PAIRS, MOTIFS}.union(*(found.kinds for found in (supernets, rounds, trees) if found is not None))
+    joint = joint_info(material, one.choices, one.supernet)
+    shown = (found.kinds for found in (supernets, rounds, trees) if found is not None)
+    kinds = {LAYERS, PAIRS, MOTIFS, *trial_kinds(material)}.union(*shown)
     return {
         **_facts(material),
         "colour": colour,
@@ -138,6 +144,7 @@ def _search(one: Searched, box: Box | None, colour: str, pictures_bytes: int) ->
         "drawings": drawings.drawings,
         "drawn": drawn,
         "motifs": motifs,
+        "joint": None if joint is None else plain(joint),
         **_maps(material, everything),
         "curves": _curves(material, everything),
         "supernets": _parts(supernets, "lines", "probabilities", "strengths", "derived", "methods"),

@@ -16,6 +16,7 @@ from xnas_ray.randomness import canonical_json, training_seed
 from xnas_ray.service.derived import derived_architectures
 from xnas_ray.service.proposals import Proposal, Told
 from xnas_ray.service.resolve import Search, open_search, resolve
+from xnas_ray.service.trial_explanations import trial_explanations
 from xnas_ray.spec import SearchSpec
 from xnas_ray.store.replay import replay
 from xnas_ray.store.rows import NEVER_TOLD, Position
@@ -78,6 +79,16 @@ class OpenSearch:
             ask_s=time.process_time() - started,
         )
 
+    def explain(self) -> dict[str, Any]:
+        """What the trials say, and what the controller says, who knows better."""
+        from xnas_ray.explain.measured_architectures import Trial
+
+        told = self.controller.completed()
+        trials = [Trial(o.trial, o.candidate.genotype, o.candidate.fidelity, o.metrics) for o in told]
+        maximize = {goal.name: goal.maximize for goal in self.controller.objectives}
+        said = trial_explanations(self.controller.space, trials, maximize, seed=self.controller.seed)
+        return {**said, **self.controller.explain()}
+
     def _next_warm(self) -> Candidate | None:
         """The next architecture of ``warm_start`` that is not known; a function of what is known, so it replays."""
         for genotype in self._warm:
@@ -139,9 +150,9 @@ class ControllerHost:
             raise RuntimeError(f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-8)}") from None
 
     def explain(self, search_id: str) -> dict[str, Any]:
-        """The controller's explanation tables by kind."""
+        """Explanation tables by kind."""
         opened = self._open.get(search_id)
-        return dict(opened.controller.explain()) if opened else {}
+        return opened.explain() if opened else {}
 
     def close(self, search_id: str) -> None:
         """Forget a search."""

@@ -88,7 +88,7 @@ function refresh(only = null) {
   const kept = [];
   for (const section of SECTIONS) {
     let node = document.getElementById(section.id);
-    if (!section.has()) {
+    if (!section.has() || (report.only && report.only !== section.id)) {
       if (node) node.remove();
       continue;
     }

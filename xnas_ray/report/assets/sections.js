@@ -64,6 +64,12 @@ const SECTIONS = [
     fill: fillVolume,
   },
   {
+    id: "joint",
+    title: "What made these architectures good",
+    has: () => report.searches.some((s) => s.joint),
+    fill: fillJoint,
+  },
+  {
     id: "coordinates",
     title: "Objectives, costs and choices",
     has: () => webgl && report.searches.some((s) => s.best !== null),
