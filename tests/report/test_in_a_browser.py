@@ -29,6 +29,7 @@ from .joint_search import SPACE, planted
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 FOLDER = EXPERIMENTS / "performance"
 FASHION_MNIST = EXPERIMENTS / "reproduce" / "xnas" / "fashion_mnist"
+THREE_OBJECTIVES = EXPERIMENTS / "reproduce" / "nbdt" / "fashion_mnist"
 pytestmark = pytest.mark.skipif(shutil.which("chromium") is None, reason="the program chromium is not installed")
 MAX_BYTES = 10_000_000
 LONG = "<img src=x onerror=alert(1)> and then many more characters"
@@ -524,6 +525,37 @@ def test_the_searches_on_fashion_mnist(page, tmp_path, xnas, number):
     page.click(x, y)
     page.until("document.getElementById('trial').innerText.includes('Classes that activate it most alike')")
     quiet(page, path)
+
+
+def test_three_objectives_on_fashion_mnist(page, tmp_path, xnas):
+    """Networks that were trained on Fashion-MNIST, searched for with three objectives: every explanation of them."""
+    searches = list_searches(THREE_OBJECTIVES)
+    [search_id] = searches.loc[searches["controller"] == "nsga2", "search_id"]
+    path, alone = tmp_path / "report.html", tmp_path / "joint.html"
+    assert xnas("report", search_id, "--out", path, "--root", THREE_OBJECTIVES).code == 0
+    assert len(load_trials(THREE_OBJECTIVES, search_id)) >= 40 and path.stat().st_size < MAX_BYTES
+    opened(page, path)
+    drawn_everywhere(page)
+    assert page.ask(f"{DEEP}.data.map((t) => t.type)") == ["scatter3d"] * 2
+    [found] = json.loads(gzip.decompress(report_data(THREE_OBJECTIVES, [search_id])))["searches"]
+    rows = "[...document.querySelectorAll('#joint .findings tr')].slice(1)"
+    verdicts = page.ask(f"{rows}.map((r) => r.innerText.match(/disagree|agree|undecided/)[0])")
+    assert verdicts == [finding["verdict"] for finding in found["joint"]["findings"]]
+    assert {"agree", "disagree", "undecided"} == set(verdicts)
+    text = page.ask("document.getElementById('joint').innerText")
+    assert all(method in text for method in ("magnitude", "influence", "influential_magnitude"))
+    thumbnails = "[...document.querySelectorAll('#trees button img')]"
+    assert page.ask(f"{thumbnails}.length") >= 10
+    assert page.ask(f"{thumbnails}.every((i) => i.naturalWidth === 28 && i.src.startsWith('data:image/png'))")
+    quiet(page, path)
+
+    assert xnas("report", search_id, "--joint", "--out", alone, "--root", THREE_OBJECTIVES).code == 0
+    page.complaints.clear()
+    page.requests.clear()
+    page.open(alone.as_uri())
+    page.until("document.querySelectorAll('#joint .findings tr').length > 1")
+    assert drawn_everywhere(page) == 2
+    quiet(page, alone)
 
 
 @pytest.mark.slow
