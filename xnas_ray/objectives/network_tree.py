@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from xnas_ray.errors import DataMissingError, HierarchyError, SpecError, UnknownNameError
+from xnas_ray.errors import HierarchyError, SpecError, UnknownNameError
 from xnas_ray.explain.hierarchy import Hierarchy
 from xnas_ray.explain.hierarchy_files import hierarchy_from_json, hierarchy_to_json
 from xnas_ray.explain.induced_hierarchy import induced_hierarchy
-from xnas_ray.explain.wordnet import wordnet_folder
-from xnas_ray.explain.wordnet_hierarchy import named_by_wordnet, wordnet_hierarchy
+from xnas_ray.explain.wordnet_hierarchy import named_where_known, wordnet_hierarchy
 from xnas_ray.networks.decision_rules import Tree
 from xnas_ray.networks.final_layer import final_layer
 from xnas_ray.tasks.base import Data
@@ -55,7 +54,7 @@ def induced_tree(
     with autocast(recipe, device):
         found = final_layer(network, layer=layer, classes=len(names), inputs=probes)
     tree = induced_hierarchy(found.weight.float().cpu().numpy(), names, linkage=linkage, normalize=normalize)
-    return _named(tree, data.wnids)
+    return named_where_known(tree, data.wnids)  # no measure depends on the names
 
 
 def wordnet_tree(data: Data) -> Hierarchy:
@@ -130,13 +129,3 @@ def _of_wordnet(data: Data) -> Hierarchy:
             valid=error.valid or None,
             fix=_FIX,
         ) from None
-
-
-def _named(tree: Hierarchy, wnids: tuple[str, ...] | None) -> Hierarchy:
-    """The tree with names of WordNet; without them where they cannot be had, for no measure depends on them."""
-    if wnids is None or wordnet_folder() is None:
-        return tree
-    try:
-        return named_by_wordnet(tree, wnids)
-    except (UnknownNameError, DataMissingError):
-        return tree
