@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from xnas_ray.errors import HierarchyError, SpecError, UnknownNameError
-from xnas_ray.explain.hierarchy import Hierarchy
+from xnas_ray.explain.hierarchy import Hierarchy, check_classes
 from xnas_ray.explain.hierarchy_files import hierarchy_from_json, hierarchy_to_json
 from xnas_ray.explain.induced_hierarchy import induced_hierarchy
 from xnas_ray.explain.wordnet_hierarchy import named_where_known, wordnet_hierarchy
 from xnas_ray.networks.decision_rules import Tree
 from xnas_ray.networks.final_layer import final_layer
 from xnas_ray.tasks.base import Data
-from xnas_ray.training.batch_loss import check_classes
+from xnas_ray.training.batch_loss import check_has_classes
 from xnas_ray.training.recipe import Recipe
 from xnas_ray.training.trained import autocast, place
 
@@ -86,13 +86,14 @@ class TaskTrees:
         device: where networks are.
 
     Raises:
-        SpecError: WordNet has no tree of the classes, or there are none.
+        SpecError: there is no tree of the classes, as of one class or of two with the same name, or WordNet has none.
         DataMissingError: there is no WordNet on this machine.
     """
 
     def __init__(self, data: Data, recipe: Recipe, device: torch.device) -> None:
         """Look a tree of WordNet up, which is the same for all networks."""
-        check_classes(data.data_shape)
+        check_has_classes(data.data_shape)
+        _check_names(data)
         self.data, self.recipe, self.device = data, recipe, device
         self.fixed = _of_wordnet(data) if recipe.tree_hierarchy == "wordnet" else None
 
@@ -117,6 +118,15 @@ class TaskTrees:
     def from_json(self, graph: Mapping[str, Any]) -> Hierarchy:
         """See ``TreeSource.from_json``."""
         return hierarchy_from_json(graph)
+
+
+def _check_names(data: Data) -> None:
+    try:
+        check_classes(data.classes or ())
+    except HierarchyError as error:
+        raise SpecError(
+            f"there is no tree of the classes: {error.message}", field="recipe.tree_loss", fix=error.fix
+        ) from None
 
 
 def _of_wordnet(data: Data) -> Hierarchy:
