@@ -295,7 +295,7 @@ class TreeStore:
 
 
 @pytest.fixture(scope="session")
-def tree_store(tmp_path_factory: pytest.TempPathFactory, played_search: type[_Written]) -> Iterator[TreeStore]:
+def tree_store(tmp_path_factory: pytest.TempPathFactory, played_search: type[_Written]) -> TreeStore:
     """The search of ``service/tree_search.py``, named by the small WordNet; read it only."""
     from .service.tree_search import write_tree_search
 
@@ -303,7 +303,8 @@ def tree_store(tmp_path_factory: pytest.TempPathFactory, played_search: type[_Wr
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("XNAS_DATA", raising=False)
         patch.setenv("WNSEARCHDIR", str(Path(__file__).parent / "explain" / "small_wordnet"))
-        yield TreeStore(folder, write_tree_search(folder, played_search))
+        search_id = write_tree_search(folder, played_search)
+    return TreeStore(folder, search_id)  # outside: the tests that follow have their own data and WordNet
 
 
 # ---- the command line -----------------------------------------------------------------------------------------------

@@ -88,3 +88,17 @@ def test_a_chain_of_a_thousand_nodes_is_not_too_deep():
     found = Hierarchy(root, names)
     assert found.depth == 1000 and len(found.nodes) == 2001
     assert found.mapped(lambda node: ("x", None)).root.name == "x"
+
+
+def test_many_classes_are_checked_in_time_that_grows_with_them():
+    class Counted(str):
+        hashed = 0
+
+        def __hash__(self) -> int:
+            Counted.hashed += 1
+            return str.__hash__(self)
+
+    names = [f"c{i}" for i in range(200)]
+    root = Node.over([Node.leaf(Counted(name)) for name in names])
+    Hierarchy(root, tuple(names))
+    assert Counted.hashed < 10 * len(names), "ten thousand classes took as many sets of ten thousand"

@@ -113,7 +113,7 @@ def test_differences_are_those_of_the_means(planted, genotypes):
 
 def test_scores_follow_what_was_planted(planted, genotypes):
     own = planted[SCORES].query("metric == 'val_accuracy'")
-    assert own["trial"].tolist() == list(range(48))
+    assert own["first_trial"].tolist() == list(range(48))
     assert spearmanr(own["score"], [g.count(3) for g in genotypes]).statistic > 0.8
 
 

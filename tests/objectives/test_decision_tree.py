@@ -80,7 +80,7 @@ def data_of(classes: tuple[str, ...], wnids: tuple[str, ...] | None = None) -> D
     labels = np.arange(240) % 4
     centres = rng.normal(size=(4, 6)) + np.array([3.0, 3.0, -3.0, -3.0])[:, None] * rng.normal(size=6)
     x = torch.from_numpy((centres[labels] + rng.normal(size=(240, 6))).astype(np.float32))
-    return Data(*split_tensors([x], torch.from_numpy(labels), seed=0), classes=classes, wnids=wnids)
+    return Data(*split_tensors([x], torch.from_numpy(labels % len(classes)), seed=0), classes=classes, wnids=wnids)
 
 
 def four_classes(classes: tuple[str, ...] = ANIMALS, wnids: tuple[str, ...] | None = WNIDS) -> TrainedCandidate:
@@ -198,6 +198,14 @@ def test_classes_that_wordnet_cannot_place_are_refused_before_anything_is_traine
         with pytest.raises(ObjectiveError, match=message) as error:
             WordNetAgreement().check_data(problem, data_of(classes))
         assert error.value.field == "wordnet_agreement.classes"
+
+
+@pytest.mark.parametrize("objective", [TreeAccuracy, TreeGap, PathEntropy, WordNetAgreement])
+@pytest.mark.parametrize(("classes", "message"), [(("dog",), "1 classes"), (("dog", "cat", "dog"), "called 'dog'")])
+def test_classes_that_make_no_tree_are_refused_before_anything_is_trained(small_wordnet, objective, classes, message):
+    with pytest.raises(ObjectiveError, match=message) as error:
+        objective().check_data(tiny_problem(), data_of(classes))
+    assert error.value.field == f"{objective.name}.classes"
 
 
 def test_without_wordnet_trees_have_no_names_and_agree_with_nothing(monkeypatch, tmp_path):

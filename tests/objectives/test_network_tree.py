@@ -113,6 +113,8 @@ def test_without_tree_loss_there_are_none():
 @pytest.mark.parametrize(
     ("data", "recipe", "told"),
     [
+        (data_of(("dog",), None), SOFT, r"recipe\.tree_loss: .*1 classes"),
+        (data_of(("dog", "cat", "dog"), None), SOFT, r"recipe\.tree_loss: .*called 'dog'"),
         (tiny_data("regression"), SOFT, r"recipe\.tree_loss: .*this task has none"),
         (data_of(tuple("01234"), None), BY_WORDNET, r"recipe\.tree_hierarchy: .*called by numbers.*wnids"),
         (data_of(("dog", "crane", "car", "cat"), None), BY_WORDNET, r"recipe\.tree_hierarchy: .*2 meanings"),

@@ -73,9 +73,12 @@ def test_tree_supervision_is_searched_and_refused_where_there_is_no_tree(tmp_pat
     numbers = r"tree_hierarchy: WordNet has no tree of the classes: .*called by numbers"
     with pytest.raises(SpecError, match=rf"^recipe\.{numbers}"):
         resolved(tmp_path, DIGITS, {"recipe": genes}, recipe={"tree_loss": "soft", "tree_hierarchy": "wordnet"})
+    levels = {"tree_hierarchy": ["induced", "wordnet"]}
     with pytest.raises(SpecError, match=rf"^space\.params\.recipe\.{numbers}"):
-        levels = {"tree_hierarchy": ["induced", "wordnet"]}
         resolved(tmp_path, DIGITS, {"recipe": levels}, recipe={"tree_loss": "soft"})
+    with pytest.raises(SpecError, match=rf"^space\.params\.recipe\.{numbers}"):
+        resolved(tmp_path, DIGITS, {"recipe": {**genes, **levels}})  # trees are asked for where both genes say so
+    assert resolved(tmp_path, DIGITS, {"recipe": levels}), "without a loss no tree is asked for"
     with pytest.raises(SpecError, match=r"space\.params\.recipe\.tree_until: .*above tree_from"):
         resolved(tmp_path, DIGITS, {"recipe": {"tree_until": [0.2, 0.6]}})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from xnas_ray.service.archive import stored_card
 from xnas_ray.service.explanations import derived_explanations
 from xnas_ray.service.host import ControllerHost
 from xnas_ray.service.report_data import report_data
-from xnas_ray.store import StoreWriter, load_trials
+from xnas_ray.store import StoreWriter, load_explanations, load_trials
 
 SEARCH, FEW = "01HF7YAT000123456789ABCDEX", "01HF7YAT000123456789ABCDEY"
 KINDS = set(COLUMNS)
@@ -52,12 +53,25 @@ def test_a_controller_that_learns_no_motifs_has_those_of_its_trials(store):
     assert set(motifs["metric"]) == {"val_accuracy", "params"} and (motifs["architectures"] == 29).all()
     assert set(tables["operation_effects"]["metric"]) == {"val_accuracy", "params"}
     done = load_trials(store, SEARCH).query("status == 'completed'")["trial"]
-    assert set(tables["motif_scores"]["trial"]) == set(done), "the trial that failed says nothing"
+    assert set(tables["motif_scores"]["first_trial"]) == set(done), "the trial that failed says nothing"
+
+
+def test_those_of_an_extended_search_replace_the_earlier_ones(store, tmp_path):
+    """Of many architectures other ones are looked at when there are more; scores of two models do not compare."""
+    copy = tmp_path / "store"
+    shutil.copytree(store, copy)
+    earlier = explained(store, SEARCH)
+    later = {kind: table.iloc[-3:].reset_index(drop=True) for kind, table in earlier.items()}
+    with StoreWriter.open(copy, take_over=True) as writer:
+        for tables in (earlier, later):
+            for kind in KINDS:
+                writer.append_explanation(kind, SEARCH, tables[kind])
+            writer.commit()
+    for kind in KINDS:
+        assert len(load_explanations(copy, kind, SEARCH)) == len(later[kind]), kind
 
 
 def test_they_can_be_stored_and_read(store, tmp_path):
-    import shutil
-
     copy = tmp_path / "store"
     shutil.copytree(store, copy)
     tables = explained(store, SEARCH)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -82,6 +83,14 @@ def test_a_users_words_and_none(tree_store, with_wordnet, monkeypatch, tmp_path)
     assert unseen_meanings(tree, unseen, [text]).classes["class"].tolist() == ["crane", "wagon", "Rex"]
     with pytest.raises(ExplanationError, match=r"no WordNet.*--hypothesis"):
         unseen_meanings(tree, unseen)
+
+
+def test_a_class_that_wordnet_has_not_costs_names_only(tree_store, with_wordnet):
+    """A task may have its wnids from a later WordNet: the tree was stored without names, and is tested without."""
+    unseen = dataclasses.replace(outputs(tree_store), own_wnids=("n00000004", "n00000005", "n00000006", "n99999999"))
+    tree = tree_of_trial(load_explanations(tree_store.root, "decision_tree", tree_store.search_id), 1)
+    found = unseen_meanings(tree, unseen, ["0=crane,wagon"])
+    assert found.classes["class"].tolist() == ["crane", "wagon"]
 
 
 def test_what_cannot_be_asked(tree_store, tmp_path):

@@ -72,8 +72,25 @@ def test_images_in_a_file_are_read_one_by_one():
     assert np.array_equal(shown_images(data, split, torch.tensor([3, 1])), raw[[3, 1]].transpose(0, 2, 3, 1))
 
 
-@pytest.mark.parametrize("given", [((0, 1),), ((0, 1), (0, 1), (1, 1)), ((1, 0),) * 3])
+@pytest.mark.parametrize(
+    "given",
+    [
+        ((0, 1),),
+        ((0, 1), (0, 1), (1, 1)),
+        ((1, 0),) * 3,
+        (0, 1, 2),
+        ((0, 1, 2),) * 3,
+        (("black", "white"),) * 3,
+        ((-float("inf"), float("inf")),) * 3,
+    ],
+)
 def test_a_range_that_does_not_fit_is_refused(given):
     _, data = colours()
     with pytest.raises(TaskError, match=r"Data.image_range.*black and white"):
         replace(data, image_range=given)
+
+
+def test_numbers_without_channels_have_no_range():
+    split = Split((torch.rand(9),), torch.zeros(9, dtype=torch.int64))
+    with pytest.raises(TaskError, match=r"Data.image_range.*two numbers a channel"):
+        Data(split, split, split, classes=("a", "b"), image_range=((0, 1),))

@@ -76,9 +76,10 @@ class Hierarchy:
         twice = next((leaf for i, leaf in enumerate(leaves) if leaf in leaves[:i]), None) if _repeats(leaves) else None
         if twice is not None:
             raise HierarchyError(f"class {twice!r} is at two leaves.", field=_FIELD, fix=_SAME)
-        if missing := [name for name in names if name not in set(leaves)]:
+        classes, found = set(names), set(leaves)
+        if missing := [name for name in names if name not in found]:
             raise HierarchyError(f"class {missing[0]!r} is at no leaf.", field=_FIELD, got=missing[0], valid=leaves)
-        if unknown := [leaf for leaf in leaves if leaf not in set(names)]:
+        if unknown := [leaf for leaf in leaves if leaf not in classes]:
             raise HierarchyError(f"leaf {unknown[0]!r} is no class.", field=_FIELD, got=unknown[0], valid=names)
         for node in self.nodes:
             if len(node.children) == 1:

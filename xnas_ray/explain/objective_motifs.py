@@ -79,8 +79,8 @@ def objective_motifs(measured: MeasuredArchitectures, *, seed: int = 0) -> dict[
     Returns:
         ``objective_motifs``: see ``explain.motifs.COLUMNS``, objective after objective. ``motif_differences``: see
         ``_differences``. ``motif_agreements``: see ``_agreements``. ``motif_scores``: what each model makes of each
-        architecture, with ``trial``, ``metric`` and ``score`` (a posterior mean; its unit is the model's, more is
-        better).
+        architecture, with ``first_trial``, ``metric`` and ``score`` (a posterior mean; its unit is the model's, more
+        is better); a column ``trial`` would keep scores of earlier models beside these, of a search that was extended.
     """
     import pandas as pd
 
@@ -95,7 +95,7 @@ def objective_motifs(measured: MeasuredArchitectures, *, seed: int = 0) -> dict[
         return {}
     motifs = {_key(motif): motif for one in fitted.values() for motif in read_motifs(one.table)}
     scores = [
-        pd.DataFrame({"trial": chosen.trials, "metric": name, "score": posterior_means(one.model)})
+        pd.DataFrame({"first_trial": chosen.trials, "metric": name, "score": posterior_means(one.model)})
         for name, one in fitted.items()
     ]
     return {

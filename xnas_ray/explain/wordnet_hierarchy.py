@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xnas_ray.errors import HierarchyError
+from xnas_ray.errors import DataMissingError, HierarchyError, UnknownNameError
 from xnas_ray.explain.hierarchy import Hierarchy, Node, check_classes, grow
-from xnas_ray.explain.wordnet import WordNet, find_wordnet
+from xnas_ray.explain.wordnet import WordNet, find_wordnet, wordnet_folder
 
 
 def wordnet_hierarchy(
@@ -94,6 +94,24 @@ def named_by_wordnet(hierarchy: Hierarchy, wnids: Sequence[str | None], *, wordn
         return (node.name, node.wnid) if found is None else (source.synsets[found].name, found)
 
     return hierarchy.mapped(change)
+
+
+def named_where_known(hierarchy: Hierarchy, wnids: Sequence[str | None] | None) -> Hierarchy:
+    """``named_by_wordnet``; the tree as it is where names cannot be had, for what cannot do without a tree.
+
+    Args:
+        hierarchy: of the classes.
+        wnids: of the classes in label order; None where a task does not know them.
+
+    Raises:
+        HierarchyError: there is another number of classes.
+    """
+    if wnids is None or wordnet_folder() is None:
+        return hierarchy
+    try:
+        return named_by_wordnet(hierarchy, wnids)
+    except (UnknownNameError, DataMissingError):
+        return hierarchy
 
 
 def deepest_common(wordnet: WordNet, wnids: Sequence[str | None]) -> str | None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, get_args
 
 from xnas_ray.errors import HierarchyError, ObjectiveError, UnknownNameError
-from xnas_ray.explain.hierarchy import Hierarchy
+from xnas_ray.explain.hierarchy import Hierarchy, check_classes
 from xnas_ray.explain.induced_hierarchy import LINKAGES
 from xnas_ray.explain.tree_agreement import robinson_foulds, triples_agreement
 from xnas_ray.objectives.base import Objective
@@ -54,6 +54,21 @@ class DecisionTreeObjective(Objective):
             if value not in valid:
                 raise ObjectiveError(f"there is no {value!r}.", field=f"{self.name}.{name}", got=value, valid=valid)
         self.tree, self.layer, self.linkage, self.normalize = tree, layer, linkage, normalize
+
+    def check_data(self, problem: Problem, data: Data) -> None:
+        """Refuse a task whose classes make no tree, before every one of its networks is trained for nothing.
+
+        Raises:
+            ObjectiveError: there is one class, or two have the same name; or none, as of a regression.
+        """
+        if data.classes is None:
+            raise ObjectiveError("a regression has no classes.", field="objectives", fix="Name another objective.")
+        try:
+            check_classes(data.classes)
+        except HierarchyError as error:
+            raise ObjectiveError(
+                f"there is no tree of the classes: {error.message}", field=f"{self.name}.classes", fix=error.fix
+            ) from None
 
     def tables(self, trained: TrainedCandidate) -> Mapping[str, pd.DataFrame]:
         """``decision_tree``: see ``TreeOutcome.per_node``, with names of WordNet where the task has wnids."""
@@ -237,11 +252,10 @@ class WordNetAgreement(DecisionTreeObjective):
         """Refuse a task whose classes WordNet does not know.
 
         Raises:
-            ObjectiveError: the classes are no words with one meaning, or kinds of each other's.
+            ObjectiveError: the classes make no tree at all, are no words with one meaning, or kinds of each other's.
             DataMissingError: there is no WordNet on this machine.
         """
-        if data.classes is None:
-            raise ObjectiveError("a regression has no classes.", field="objectives", fix="Name another objective.")
+        super().check_data(problem, data)
         try:
             self._references[data] = wordnet_tree(data)
         except (UnknownNameError, HierarchyError) as error:

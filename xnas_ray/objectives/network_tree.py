@@ -8,16 +8,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from xnas_ray.errors import DataMissingError, HierarchyError, SpecError, UnknownNameError
-from xnas_ray.explain.hierarchy import Hierarchy
+from xnas_ray.errors import HierarchyError, SpecError, UnknownNameError
+from xnas_ray.explain.hierarchy import Hierarchy, check_classes
 from xnas_ray.explain.hierarchy_files import hierarchy_from_json, hierarchy_to_json
 from xnas_ray.explain.induced_hierarchy import induced_hierarchy
-from xnas_ray.explain.wordnet import wordnet_folder
-from xnas_ray.explain.wordnet_hierarchy import named_by_wordnet, wordnet_hierarchy
+from xnas_ray.explain.wordnet_hierarchy import named_where_known, wordnet_hierarchy
 from xnas_ray.networks.decision_rules import Tree
 from xnas_ray.networks.final_layer import final_layer
 from xnas_ray.tasks.base import Data
-from xnas_ray.training.batch_loss import check_classes
+from xnas_ray.training.batch_loss import check_has_classes
 from xnas_ray.training.recipe import Recipe
 from xnas_ray.training.trained import autocast, place
 
@@ -55,7 +54,7 @@ def induced_tree(
     with autocast(recipe, device):
         found = final_layer(network, layer=layer, classes=len(names), inputs=probes)
     tree = induced_hierarchy(found.weight.float().cpu().numpy(), names, linkage=linkage, normalize=normalize)
-    return _named(tree, data.wnids)
+    return named_where_known(tree, data.wnids)  # no measure depends on the names
 
 
 def wordnet_tree(data: Data) -> Hierarchy:
@@ -87,13 +86,14 @@ class TaskTrees:
         device: where networks are.
 
     Raises:
-        SpecError: WordNet has no tree of the classes, or there are none.
+        SpecError: there is no tree of the classes, as of one class or of two with the same name, or WordNet has none.
         DataMissingError: there is no WordNet on this machine.
     """
 
     def __init__(self, data: Data, recipe: Recipe, device: torch.device) -> None:
         """Look a tree of WordNet up, which is the same for all networks."""
-        check_classes(data.data_shape)
+        check_has_classes(data.data_shape)
+        _check_names(data)
         self.data, self.recipe, self.device = data, recipe, device
         self.fixed = _of_wordnet(data) if recipe.tree_hierarchy == "wordnet" else None
 
@@ -120,6 +120,15 @@ class TaskTrees:
         return hierarchy_from_json(graph)
 
 
+def _check_names(data: Data) -> None:
+    try:
+        check_classes(data.classes or ())
+    except HierarchyError as error:
+        raise SpecError(
+            f"there is no tree of the classes: {error.message}", field="recipe.tree_loss", fix=error.fix
+        ) from None
+
+
 def _of_wordnet(data: Data) -> Hierarchy:
     try:
         return wordnet_tree(data)
@@ -130,13 +139,3 @@ def _of_wordnet(data: Data) -> Hierarchy:
             valid=error.valid or None,
             fix=_FIX,
         ) from None
-
-
-def _named(tree: Hierarchy, wnids: tuple[str, ...] | None) -> Hierarchy:
-    """The tree with names of WordNet; without them where they cannot be had, for no measure depends on them."""
-    if wnids is None or wordnet_folder() is None:
-        return tree
-    try:
-        return named_by_wordnet(tree, wnids)
-    except (UnknownNameError, DataMissingError):
-        return tree

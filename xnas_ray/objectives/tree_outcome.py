@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from xnas_ray.explain.hierarchy import Hierarchy
-from xnas_ray.networks.decision_rules import DecisionRules, Decisions
+from xnas_ray.networks.decision_rules import DecisionRules, Decisions, Tree
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,10 +74,7 @@ class TreeOutcome:
         count = len(tree.nodes)
         visits, own, right = (torch.zeros(count, dtype=torch.int64) for _ in range(3))
         entropy = torch.zeros(count, dtype=torch.float64)
-        number = {name: k for k, name in enumerate(tree.class_names)}
-        belongs = torch.zeros(count, len(number), dtype=torch.bool)  # which classes are below which node
-        for i, node in enumerate(tree.nodes):
-            belongs[i, [number[leaf] for leaf in node.leaves]] = True
+        belongs = classes_below(tree)
         for found, targets in zip(self._decisions(), self.targets.split(_BATCH), strict=True):
             samples, steps = torch.nonzero(found.nodes >= 0, as_tuple=True)
             nodes = found.nodes[samples, steps]
@@ -107,6 +104,15 @@ class TreeOutcome:
     def _parts(self) -> tuple[Tensor, ...]:
         """A thousand classes have two thousand edges: not of all samples at once."""
         return self.logits.split(_BATCH)
+
+
+def classes_below(tree: Tree) -> Tensor:
+    """Which classes are below which node, bool ``V x K``."""
+    number = {name: k for k, name in enumerate(tree.class_names)}
+    found = torch.zeros(len(tree.nodes), len(number), dtype=torch.bool)
+    for i, node in enumerate(tree.nodes):
+        found[i, [number[leaf] for leaf in node.leaves]] = True
+    return found
 
 
 def _percent(right: Tensor) -> float:

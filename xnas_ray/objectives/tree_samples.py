@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from xnas_ray.networks.decision_rules import DecisionRules
-from xnas_ray.objectives.tree_outcome import TreeOutcome
+from xnas_ray.objectives.tree_outcome import TreeOutcome, classes_below
 from xnas_ray.store.tree_samples import AMBIGUOUS, SIMILAR, TreeSamples
 from xnas_ray.tasks.shown_images import shown_images
 from xnas_ray.training.trained import TrainedCandidate
@@ -81,7 +81,7 @@ def most_similar(outcome: TreeOutcome, examples: int = EXAMPLES) -> dict[int, Te
     tree, logits = outcome.hierarchy, outcome.logits[:MAX_SAMPLES]
     depths = [depth for _, depth in tree.walk()]
     chosen = sorted(range(len(depths)), key=depths.__getitem__)[:MAX_NODES]
-    below = classes_below(outcome.rules)[sorted(chosen)]
+    below = classes_below(tree)[sorted(chosen)].double()
     scores = (below / below.sum(dim=1, keepdim=True)) @ logits.double().t()
     best = torch.argsort(scores, dim=1, descending=True, stable=True)[:, :examples]
     return dict(zip(sorted(chosen), best, strict=True))
@@ -96,14 +96,4 @@ def reach(rules: DecisionRules, logits: Tensor) -> Tensor:
     """
     with torch.no_grad():
         probabilities = rules(logits.double()).exp()
-        return (probabilities @ classes_below(rules).t()).clamp(max=1.0)
-
-
-def classes_below(rules: DecisionRules) -> Tensor:
-    """Which classes are below which node, float64 ``V x K`` of 0 and 1."""
-    tree = rules.tree
-    number = {name: k for k, name in enumerate(tree.class_names)}
-    found = torch.zeros(len(tree.nodes), len(number), dtype=torch.float64)
-    for i, node in enumerate(tree.nodes):
-        found[i, [number[leaf] for leaf in node.leaves]] = 1.0
-    return found
+        return (probabilities @ classes_below(rules.tree).double().t()).clamp(max=1.0)

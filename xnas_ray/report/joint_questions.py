@@ -149,7 +149,9 @@ def _scores(material: Material, metric: str) -> tuple[np.ndarray, np.ndarray] | 
         return None
     own = table[table["metric"] == metric]
     genotypes: dict[int, Any] = dict(zip(material.numbers.tolist(), material.trials["genotype"], strict=True))
-    known = [(genotypes[int(t)], s) for t, s in zip(own["trial"], own["score"], strict=True) if int(t) in genotypes]
+    known = [
+        (genotypes[int(t)], s) for t, s in zip(own["first_trial"], own["score"], strict=True) if int(t) in genotypes
+    ]
     if not known:
         return None
     return np.array([tuple(genotype) for genotype, _ in known], dtype=int), np.array([score for _, score in known])

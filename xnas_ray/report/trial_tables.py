@@ -18,7 +18,7 @@ COLUMNS = {
     ),
     DIFFERENCES: ("motif", "cell", "occurrence", "text", "metric", "with", "without", "difference", "low", "high", "p"),
     AGREEMENTS: ("first", "second", "motifs", "architectures", "spearman", "p"),
-    SCORES: ("trial", "metric", "score"),
+    SCORES: ("first_trial", "metric", "score"),
     OPERATIONS: ("metric", "choice", "option", "effect"),
 }
 """What a table of each kind has at least; another one of that name is shown as the table that it is."""

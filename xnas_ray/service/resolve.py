@@ -23,6 +23,7 @@ from xnas_ray.service import latency_tables, sources
 from xnas_ray.service.teachers import take_teacher
 from xnas_ray.spaces.base import DataShape, Space
 from xnas_ray.spaces.constrained import ANALYTIC, LATENCY, ConstrainedSpace
+from xnas_ray.spaces.genes import Gene
 from xnas_ray.spaces.joint import JointSpace
 from xnas_ray.spaces.timed import TimedSpace
 from xnas_ray.spec import SearchSpec, parse_constraint
@@ -338,6 +339,13 @@ def _check_level(root: Path, settings: Recipe, search: Search, data: Data | None
         )
 
 
+def _level(gene: Gene, option: Any, genes: Sequence[Gene]) -> dict[str, Any]:
+    """The setting of a level; of a tree with a loss that another gene may have, without which there is no tree."""
+    losses = [loss for other in genes if other.name == "tree_loss" for loss in other.options if loss]
+    loss = {"tree_loss": losses[0]} if gene.name == "tree_hierarchy" and losses else {}
+    return {**loss, gene.name: option}
+
+
 def _check_genes(root: Path, search: Search, data: Data | None) -> None:
     """Every level of every gene of a joint space must be a setting that the search's recipe can take.
 
@@ -349,7 +357,7 @@ def _check_genes(root: Path, search: Search, data: Data | None) -> None:
         for gene in whole.recipes.genes:
             for option in gene.options:
                 try:
-                    settings = Recipe.from_mapping(search.spec.recipe, {gene.name: option})
+                    settings = Recipe.from_mapping(search.spec.recipe, _level(gene, option, whole.recipes.genes))
                     if search.task.problem.evaluate is None and gene.name in CHECKED:
                         _check_level(root, settings, search, data)
                 except SpecError as error:

@@ -151,12 +151,7 @@ def named_hierarchy(tree: pd.DataFrame, unseen: Unseen) -> tuple[Hierarchy, Word
         unseen: gives the network's classes.
     """
     from xnas_ray.explain.wordnet import find_wordnet, wordnet_folder
-    from xnas_ray.explain.wordnet_hierarchy import named_by_wordnet
+    from xnas_ray.explain.wordnet_hierarchy import named_where_known
 
-    hierarchy = hierarchy_of(tree, unseen.own_classes)
-    if wordnet_folder() is None:
-        return hierarchy, None
-    wordnet = find_wordnet()
-    if unseen.own_wnids is not None:
-        hierarchy = named_by_wordnet(hierarchy, unseen.own_wnids, wordnet=wordnet)
-    return hierarchy, wordnet
+    hierarchy = named_where_known(hierarchy_of(tree, unseen.own_classes), unseen.own_wnids)
+    return hierarchy, None if wordnet_folder() is None else find_wordnet()

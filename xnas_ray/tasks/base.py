@@ -111,13 +111,7 @@ class Data:
             if len(self.wnids) != len(self.classes or ()):
                 raise TaskError(f"{len(self.wnids)} wnids do not fit the classes.", field="Data.wnids")
         if self.image_range is not None:
-            ends = tuple((float(black), float(white)) for black, white in self.image_range)
-            object.__setattr__(self, "image_range", ends)
-            if len(ends) != self.shape[0][0] or not all(black < white for black, white in ends):
-                raise TaskError(
-                    f"{ends} are not black and white of every channel of inputs of shape {self.shape[0]}.",
-                    field="Data.image_range",
-                )
+            object.__setattr__(self, "image_range", _black_and_white(self.image_range, self.shape[0]))
 
     def _check_targets(self, name: str, targets: Tensor) -> None:
         where = f"Data.{name}.targets"
@@ -230,6 +224,21 @@ class Problem:
         _check_similarities(self.class_similarities)
         resolve_loss(self.loss)
         resolve_metrics(self.metrics)
+
+
+def _black_and_white(given: Sequence[Sequence[float]], shape: Shape) -> tuple[tuple[float, float], ...]:
+    """``Data.image_range`` as numbers."""
+    try:
+        ends = tuple((float(black), float(white)) for black, white in given)
+    except (TypeError, ValueError):
+        ends = ()
+    if len(ends) != next(iter(shape), 0) or not all(-math.inf < black < white < math.inf for black, white in ends):
+        raise TaskError(
+            f"{given} are not black and white of every channel of inputs of shape {shape}.",
+            field="Data.image_range",
+            fix="Give two numbers a channel: ((black, white), ...).",
+        )
+    return ends
 
 
 def _check_similarities(given: object) -> None:

@@ -78,7 +78,7 @@ class BatchLoss:
 
     def _supervised(self, shape: DataShape, ranks: Ranks) -> TreeSupervision:
         recipe, trees = self.recipe, self.trees
-        check_classes(shape)
+        check_has_classes(shape)
         if trees is None:
             raise SpecError(
                 "nothing gives this training a tree.", field="recipe.tree_loss", fix="Train with evaluate_candidate()."
@@ -173,7 +173,7 @@ class BatchLoss:
         return share * distillation_loss(outputs, taught, self.recipe.distill_temperature) + (1 - share) * loss
 
 
-def check_classes(shape: DataShape) -> None:
+def check_has_classes(shape: DataShape) -> None:
     """Refuse tree supervision of a task without classes.
 
     Raises:

@@ -8,7 +8,7 @@ import torch
 from xnas_ray.networks.final_layer import final_layer
 from xnas_ray.networks.regularisation import SETTINGS, regularise
 from xnas_ray.spaces.base import DataShape, Space
-from xnas_ray.training.batch_loss import check_classes, typed_tree_errors
+from xnas_ray.training.batch_loss import check_has_classes, typed_tree_errors
 from xnas_ray.training.build import build_network
 from xnas_ray.training.distillation import pinned
 from xnas_ray.training.recipe import Recipe
@@ -30,7 +30,7 @@ def submitted(recipe: Recipe, space: Space, shape: DataShape) -> Recipe:
     """
     rates = {name: getattr(recipe, name) for name in SETTINGS}
     if recipe.tree_loss:
-        check_classes(shape)
+        check_has_classes(shape)
     induced = bool(recipe.tree_loss) and recipe.tree_hierarchy == "induced"
     if induced or any(rates.values()):
         genotype = space.canonical(space.sample(np.random.default_rng(0)))

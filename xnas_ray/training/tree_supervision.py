@@ -88,7 +88,9 @@ class TreeUpdates:
 
     @classmethod
     def in_schedule(cls, epochs: int, *, start: float, until: float, every: float) -> TreeUpdates:
-        """Of a schedule of so many epochs: where ``start <= epoch / epochs < until``; the first tree in any case.
+        """Of a schedule of so many epochs: where ``start <= epoch / epochs < until``, of these the first in any case.
+
+        A schedule whose last epoch begins before ``start`` has no tree.
 
         Args:
             epochs: of the schedule.
