@@ -68,6 +68,10 @@ def test_too_few_trials_are_said(xnas, archive, tmp_path):
 
 
 def test_it_is_asked_for_alone(xnas, store):
-    for other in ("--motifs", "--model", "--out=x", "--kind=motifs"):
+    for other in ("--motifs", "--model", "--kind=motifs", "--tree", "--unseen=mnist"):
         printed = xnas("explain", SEARCH, "--joint", other, "--root", store)
-        assert printed.code == 2 and "alone" in printed.err
+        assert printed.code == 2 and "are different things" in printed.err and printed.out == ""
+    printed = xnas("explain", SEARCH, 3, "--joint", "--root", store)
+    assert printed.code == 2 and "TRIAL: --joint is of a whole search" in printed.err
+    printed = xnas("explain", SEARCH, "--joint", "--out", "x", "--root", store)
+    assert printed.code == 2 and "`xnas report ID --joint`" in printed.err

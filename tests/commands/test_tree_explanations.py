@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from xnas_ray.commands.tree_explanations import SHOWN_NODES
+from xnas_ray.commands.tree_printed import SHOWN_NODES
 from xnas_ray.explain import wordnet
 from xnas_ray.explain.tree_table import ambiguous_table, similar_table, tree_of_trial
 from xnas_ray.service.http_api import Api
@@ -69,6 +69,7 @@ def test_a_trial_without_motifs_shows_its_tree(xnas, tree_store):
     assert xnas("explain", tree_store.search_id, 1, "--root", tree_store.root).out == asked.out
     refused = xnas("explain", tree_store.search_id, 1, "--motifs", "--root", tree_store.root)
     assert refused.code == 2 and "has no motifs" in refused.err
+    assert f"Decision trees: `xnas explain {tree_store.search_id} " in refused.err
 
 
 def test_json_has_the_whole_tables(xnas, tree_store):
@@ -187,8 +188,8 @@ def test_over_http_the_tables_are_shown(xnas, tree_store, fake_head, monkeypatch
     ("given", "message"),
     [
         (["--tree"], "`xnas best"),
-        ([1, "--tree", "--motifs"], "Ask for it alone"),
-        ([1, "--tree", "--kind", "motifs"], "Ask for it alone"),
+        ([1, "--tree", "--motifs"], "--motifs and --tree are different things"),
+        ([1, "--tree", "--kind", "motifs"], "--kind and --tree are different things"),
         ([1, "--hypothesis", "0=a,b"], "--unseen"),
         ([99, "--tree"], "trial 99 has no decision tree"),
     ],
