@@ -33,7 +33,7 @@ def test_findings_are_printed_with_their_numbers(xnas, store):
     lines = printed.out.splitlines()
     found = Client(store).handle(SEARCH).joint()
     decided = sum(one["verdict"] != "undecided" for one in found["findings"])
-    assert lines[0].startswith(f"{decided} of {len(found['findings'])} questions are decided")
+    assert lines[0].startswith(f"{decided} of {len(found['findings'])} questions decided: p < .05 after")
     for finding in found["findings"]:
         mark = {"agree": "+", "disagree": "-", "undecided": "?"}[finding["verdict"]]
         at = lines.index(f"{mark} {finding['asked']}")

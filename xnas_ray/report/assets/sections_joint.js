@@ -17,7 +17,7 @@ function fillFindings(part, search, s) {
   const { findings } = search.joint;
   if (!findings.length) return;
   const decided = findings.filter((f) => f.verdict !== "undecided").length;
-  const words = `${decided} of ${findings.length} questions are decided: p < .05 after Holm's correction for all of them. Effects are signed so that positive is good. What goes together need not cause each other.`;
+  const words = `${decided} of ${findings.length} questions decided: p < .05 after Holm's correction for all that are tested. Effects and differences are signed so that positive is good, also of what is minimised. What goes together need not cause each other.`;
   const rows = findings.map((f) =>
     element(
       "tr",
@@ -83,7 +83,7 @@ function bestMotifs(search, name, k) {
     .slice(0, LISTED);
   if (!best.length) return null;
   const table = tableOf(
-    ["motif", "in", ...objectives.map((o) => `effect on ${o}`), ...objectives.map((o) => `${o} with less without`)],
+    ["motif", "in", ...objectives.map((o) => `effect on ${o}`), ...objectives.map((o) => `${o}: with − without`)],
     best.map((m) => [
       ...[m.text, m.support],
       ...objectives.map((_, o) => spread(m.effects[o], m.stds[o])),
@@ -117,7 +117,7 @@ function fillWinner(part, search, s) {
   const { winner, layers, decisions } = search.joint;
   if (winner === null || !(layers.length || decisions.length)) return;
   const trees = SECTIONS.find((one) => one.id === "trees");
-  const tree = trees && trees.has() ? element("a", { href: "#trees" }, "its whole tree") : null;
+  const tree = trees && trees.has() && !report.only ? element("a", { href: "#trees" }, "its whole tree") : null;
   part(`winner ${s}`, () => [
     element("h3", {}, "the winner, ", trialButton(s, winner)),
     layers.length
