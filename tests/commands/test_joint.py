@@ -61,10 +61,20 @@ def test_motifs_of_the_first_objective_stand_in_for_those_of_a_controller(xnas, 
 
 def test_too_few_trials_are_said(xnas, archive, tmp_path):
     printed = xnas("explain", archive.finished, "--joint", "--root", archive.root)
-    assert printed.code == 2 and "too few architectures" in printed.err and "xnas extend" in printed.err
+    assert (
+        printed.code == 2
+        and "too few architectures" in printed.err
+        and "from 20 that differ on" in printed.err
+        and "xnas extend" in printed.err
+    )
     page = tmp_path / "page.html"
     printed = xnas("report", archive.finished, "--joint", "--root", archive.root, "--out", page)
-    assert printed.code == 2 and "too few architectures" in printed.err and not page.exists()
+    assert (
+        printed.code == 2
+        and "too few architectures" in printed.err
+        and "from 20 that differ on" in printed.err
+        and not page.exists()
+    )
 
 
 def test_it_is_asked_for_alone(xnas, store):

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xnas_ray.commands.console import MAX_WIDTH, clean, say, say_drawn, say_json, table
-from xnas_ray.errors import ExplanationError
 
 if TYPE_CHECKING:
     from xnas_ray.search_handle import SearchHandle
@@ -27,9 +26,9 @@ def say_joint(handle: SearchHandle, number: int, as_json: bool) -> None:
     """
     found = handle.joint()
     if found is None:
-        from xnas_ray.report.page import TOO_FEW
+        from xnas_ray.report.page import too_few
 
-        raise ExplanationError(f"search {handle.id}: {TOO_FEW}", fix="Extend the search: `xnas extend`.")
+        raise too_few()
     if as_json:
         say_json(found)
         return

@@ -38,7 +38,11 @@ def explain_tree(
             "a tree is that of one trial.", field="TRIAL", fix=f"`xnas best {handle.id}` lists the best ones."
         )
     if about and about.task is None:
-        raise SpecError("there is nothing to test hypotheses on.", field="--unseen", fix="Name another task.")
+        raise SpecError(
+            "--hypothesis and --data are about classes of another task.",
+            field="--unseen",
+            fix="Name it: --unseen TASK.",
+        )
     found = known_tree(handle, trial, about)
     trials = handle.client.store.trials(handle.id).set_index("trial")["architecture"]
     architecture = str(trials.get(trial, ""))

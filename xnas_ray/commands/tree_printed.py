@@ -77,11 +77,9 @@ def _say_similar(found: TreeKnown, shown: pd.DataFrame) -> None:
     for row in similar.to_dict("records"):
         text = f"{row['target']} ({row['sample']}){'' if row['own'] else '*'}"
         examples.setdefault(int(row["node"]), []).append(text)
-    rows = [
-        (int(row["node"]), row["name"], ", ".join(examples.get(int(row["node"]), ())))
-        for row in shown.to_dict("records")
-    ]
-    say_drawn(table(("node", "name", "examples"), rows, width=MAX_WIDTH))
+    # Names stand in the tree above: a column of them would cut the examples.
+    rows = [(node, ", ".join(examples.get(node, ()))) for node in map(int, shown["node"])]
+    say_drawn(table(("node", "examples"), rows, width=MAX_WIDTH))
 
 
 def _say_traversals(found: TreeKnown) -> None:

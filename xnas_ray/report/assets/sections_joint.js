@@ -56,14 +56,12 @@ function fillEffects(part, search, s) {
   const pairs = objectives.flatMap((_, i) => objectives.slice(i + 1).map((__, k) => [i, i + 1 + k]));
   const [i, j] = pairs[Math.min(Number(view.joint) || 0, Math.max(0, pairs.length - 1))] || [0, 0];
   const pick = pairs.length
-    ? selectOf(
+    ? viewOf(
+        "joint",
         "motifs by",
-        pairs.findIndex(([a, b]) => a === i && b === j),
+        "joint",
         pairs.map(([a, b], k) => [k, `${objectives[a]} and ${objectives[b]}`]),
-        (k) => {
-          view.joint = Number(k);
-          refresh("joint");
-        },
+        pairs.findIndex(([a, b]) => a === i && b === j),
       )
     : null;
   const words = `${motifs.length} motifs of ${architectures} architectures; bars are posterior standard deviations, larger points are in more architectures.`;
