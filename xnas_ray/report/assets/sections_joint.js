@@ -69,7 +69,11 @@ function fillEffects(part, search, s) {
     element("div", { class: "tools" }, pick, element("span", { class: "soft" }, pairs.length ? words : "")),
   );
   if (pairs.length) part.plot(`motif plot ${s}`, () => motifsForTwo(search, i, j));
-  part(`motif table ${s}`, () => objectives.map((name, k) => bestMotifs(search, name, k)));
+  const alone = "Effects are what a motif adds according to the model, ± its posterior standard deviation; with − without is the difference of the means, with a 95 % interval for each motif alone: of many motifs some miss 0 by chance.";
+  part(`motif table ${s}`, () => [
+    ...objectives.map((name, k) => bestMotifs(search, name, k)),
+    element("p", { class: "soft" }, alone),
+  ]);
 }
 
 /** Those that are best for an objective; the first objective's are open. */
