@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from xnas_ray.report.joint import joint_info, operation_motifs
+from xnas_ray.report.joint_questions import about_trials
 from xnas_ray.report.payload import Searched, report_payload
 from xnas_ray.report.supernet_beside import supernet_beside
 from xnas_ray.report.trial_tables import COLUMNS
@@ -59,6 +60,17 @@ def test_objectives_that_are_at_odds_are_told(found):
     own = verdicts(found, "trials")
     assert own["Do architectures with better val_accuracy have better introspectability?"] == "disagree"
     assert sum(verdict == "undecided" for verdict in own.values()) == 2
+
+
+def test_longer_training_that_is_good_for_two_objectives_is_no_tie_between_them(made):
+    draw = np.random.default_rng(0)
+    rows = []
+    for number in range(60):
+        longer = 10.0 * (number % 3 == 0)
+        metrics = {aim["name"]: longer * (1 if aim["maximize"] else -1) + draw.normal() for aim in AIMS}
+        rows.append({"fidelity": 8 if longer else 2, "metrics": metrics})
+    questions = about_trials(made(rows, objectives=AIMS))
+    assert [q.n for q in questions] == [40] * 3 and all(abs(q.value) < 0.35 for q in questions)
 
 
 def test_the_tree_and_the_layers_are_those_of_the_winner(found, made):

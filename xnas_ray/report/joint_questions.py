@@ -163,7 +163,7 @@ def _scores(material: Material, metric: str) -> tuple[np.ndarray, np.ndarray] | 
 def about_trials(material: Material) -> list[Question]:
     """Which objectives go together."""
     found = []
-    measured = material.signed[material.measured]
+    measured = material.signed[_comparable(material)]
     for (i, first), (j, second) in combinations(enumerate(material.aims), 2):
         names = f"{first.name} and {second.name}"
         found += _over_trials(
@@ -182,7 +182,7 @@ def about_layer(material: Material) -> list[Question]:
     if table is None or not {"trial", "layer", "score"} <= set(table) or "nbdt_gap" not in names:
         return []
     last = table.groupby("trial", sort=False).last()["score"]
-    rows = [row for row in np.flatnonzero(material.measured) if material.numbers[row] in last.index]
+    rows = [row for row in np.flatnonzero(_comparable(material)) if material.numbers[row] in last.index]
     scores = np.array([last[material.numbers[row]] for row in rows], dtype=float)
     return _over_trials(
         "layers",
@@ -191,6 +191,16 @@ def about_layer(material: Material) -> list[Question]:
         yes="Networks whose last measured layer tells classes apart better have a smaller nbdt_gap",
         no="Networks whose last measured layer tells classes apart better have a larger nbdt_gap",
     )
+
+
+def _comparable(material: Material) -> np.ndarray:
+    """Which trials were measured and trained equally long: what longer training does to two objectives is no tie.
+
+    The fidelity that most have counts, the higher one of two, as for motifs.
+    """
+    fidelity = material.trials["fidelity"].to_numpy(dtype=int)
+    epochs, counts = np.unique(fidelity[material.measured], return_counts=True)
+    return material.measured & (fidelity == max(zip(counts, epochs, strict=True), default=(0, 0))[1])
 
 
 def _over_trials(about: str, sides: tuple[np.ndarray, np.ndarray], *, asked: str, yes: str, no: str) -> list[Question]:
