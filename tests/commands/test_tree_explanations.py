@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from xnas_ray.client import Client
 from xnas_ray.commands.tree_printed import SHOWN_NODES
 from xnas_ray.explain import wordnet
 from xnas_ray.explain.tree_table import ambiguous_table, similar_table, tree_of_trial
@@ -70,6 +71,15 @@ def test_a_trial_without_motifs_shows_its_tree(xnas, tree_store):
     refused = xnas("explain", tree_store.search_id, 1, "--motifs", "--root", tree_store.root)
     assert refused.code == 2 and "has no motifs" in refused.err
     assert f"Decision trees: `xnas explain {tree_store.search_id} " in refused.err
+
+
+def test_tables_of_a_search_mention_its_trees(xnas, tree_store, monkeypatch):
+    stages = pd.DataFrame({"stage": ["evolved"]})
+    monkeypatch.setattr("xnas_ray.service.explanations.derived_explanations", lambda *_: {"stages": stages})
+    printed = xnas("explain", tree_store.search_id, "--root", tree_store.root)
+    best = Client(tree_store.root).handle(tree_store.search_id).best(1)[0]["trial"]
+    assert printed.code == 0 and "\nstages\n" in printed.out
+    assert printed.out.endswith(f"decision trees of its trials: xnas explain {tree_store.search_id} {best}\n")
 
 
 def test_json_has_the_whole_tables(xnas, tree_store):
