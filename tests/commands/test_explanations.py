@@ -194,9 +194,9 @@ def test_what_a_model_took_from_other_searches(xnas, modelled):
 
 def test_the_model_is_asked_for_alone(xnas, modelled, tmp_path):
     root, search_id = modelled
-    for more in ([3], ["--motifs"], ["--out", tmp_path]):
+    for more, message in (([3], "TRIAL: "), (["--motifs"], "--motifs and --model"), (["--out", tmp_path], "--out: ")):
         printed = xnas("explain", search_id, *more, "--model", "--root", root)
-        assert printed.code == 2 and "Ask for it alone" in printed.err
+        assert printed.code == 2 and message in printed.err and printed.out == ""
 
 
 # ---- where they come from --------------------------------------------------------------------------------------------
@@ -236,6 +236,7 @@ def test_controllers_that_give_none(xnas, archive, fake_head, which):
     printed = xnas("explain", getattr(archive, which), "--motifs", "--root", archive.root)
     assert printed.code == 2 and printed.out == ""
     assert "has no motifs: its controller" in printed.err and "--controller nasbowl" in printed.err
+    assert "at least 20 architectures" in printed.err and "Decision trees" not in printed.err
 
 
 def test_too_few_outcomes(xnas, store, monkeypatch):
@@ -266,6 +267,6 @@ def test_any_table_is_shown_as_it_is(xnas, store, tmp_path):
     rows = json.loads(xnas("explain", finished, "--kind", "derived_methods", "--json", "--root", copy).out)
     assert rows[0] == {"method": "magnitude", "supernets": 3, "accuracy_std": 0.25} and rows[1]["accuracy_std"] is None
     refused = xnas("explain", finished, "--kind", "derived_methods", "--model", "--root", copy)
-    assert refused.code == 2 and "Ask for it alone" in refused.err
+    assert refused.code == 2 and "--model and --kind are different things" in refused.err
     unknown = xnas("explain", finished, "--kind", "nothing", "--root", root)
     assert unknown.code == 2 and "motifs" in unknown.err

@@ -33,7 +33,7 @@ def test_findings_are_printed_with_their_numbers(xnas, store):
     lines = printed.out.splitlines()
     found = Client(store).handle(SEARCH).joint()
     decided = sum(one["verdict"] != "undecided" for one in found["findings"])
-    assert lines[0].startswith(f"{decided} of {len(found['findings'])} questions are decided")
+    assert lines[0].startswith(f"{decided} of {len(found['findings'])} questions decided: p < .05 after")
     for finding in found["findings"]:
         mark = {"agree": "+", "disagree": "-", "undecided": "?"}[finding["verdict"]]
         at = lines.index(f"{mark} {finding['asked']}")
@@ -61,13 +61,27 @@ def test_motifs_of_the_first_objective_stand_in_for_those_of_a_controller(xnas, 
 
 def test_too_few_trials_are_said(xnas, archive, tmp_path):
     printed = xnas("explain", archive.finished, "--joint", "--root", archive.root)
-    assert printed.code == 2 and "too few architectures" in printed.err and "xnas extend" in printed.err
+    assert (
+        printed.code == 2
+        and "too few architectures" in printed.err
+        and "from 20 that differ on" in printed.err
+        and "xnas extend" in printed.err
+    )
     page = tmp_path / "page.html"
     printed = xnas("report", archive.finished, "--joint", "--root", archive.root, "--out", page)
-    assert printed.code == 2 and "too few architectures" in printed.err and not page.exists()
+    assert (
+        printed.code == 2
+        and "too few architectures" in printed.err
+        and "from 20 that differ on" in printed.err
+        and not page.exists()
+    )
 
 
 def test_it_is_asked_for_alone(xnas, store):
-    for other in ("--motifs", "--model", "--out=x", "--kind=motifs"):
+    for other in ("--motifs", "--model", "--kind=motifs", "--tree", "--unseen=mnist"):
         printed = xnas("explain", SEARCH, "--joint", other, "--root", store)
-        assert printed.code == 2 and "alone" in printed.err
+        assert printed.code == 2 and "are different things" in printed.err and printed.out == ""
+    printed = xnas("explain", SEARCH, 3, "--joint", "--root", store)
+    assert printed.code == 2 and "TRIAL: --joint is of a whole search" in printed.err
+    printed = xnas("explain", SEARCH, "--joint", "--out", "x", "--root", store)
+    assert printed.code == 2 and "`xnas report ID --joint`" in printed.err

@@ -12,7 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from xnas_ray.commands.tree_explanations import SHOWN_NODES
+from xnas_ray.client import Client
+from xnas_ray.commands.tree_printed import SHOWN_NODES
 from xnas_ray.explain import wordnet
 from xnas_ray.explain.tree_table import ambiguous_table, similar_table, tree_of_trial
 from xnas_ray.service.http_api import Api
@@ -69,6 +70,16 @@ def test_a_trial_without_motifs_shows_its_tree(xnas, tree_store):
     assert xnas("explain", tree_store.search_id, 1, "--root", tree_store.root).out == asked.out
     refused = xnas("explain", tree_store.search_id, 1, "--motifs", "--root", tree_store.root)
     assert refused.code == 2 and "has no motifs" in refused.err
+    assert f"Decision trees: `xnas explain {tree_store.search_id} " in refused.err
+
+
+def test_tables_of_a_search_mention_its_trees(xnas, tree_store, monkeypatch):
+    stages = pd.DataFrame({"stage": ["evolved"]})
+    monkeypatch.setattr("xnas_ray.service.explanations.derived_explanations", lambda *_: {"stages": stages})
+    printed = xnas("explain", tree_store.search_id, "--root", tree_store.root)
+    best = Client(tree_store.root).handle(tree_store.search_id).best(1)[0]["trial"]
+    assert printed.code == 0 and "\nstages\n" in printed.out
+    assert printed.out.endswith(f"decision trees of its trials: xnas explain {tree_store.search_id} {best}\n")
 
 
 def test_json_has_the_whole_tables(xnas, tree_store):
@@ -187,8 +198,8 @@ def test_over_http_the_tables_are_shown(xnas, tree_store, fake_head, monkeypatch
     ("given", "message"),
     [
         (["--tree"], "`xnas best"),
-        ([1, "--tree", "--motifs"], "Ask for it alone"),
-        ([1, "--tree", "--kind", "motifs"], "Ask for it alone"),
+        ([1, "--tree", "--motifs"], "--motifs and --tree are different things"),
+        ([1, "--tree", "--kind", "motifs"], "--kind and --tree are different things"),
         ([1, "--hypothesis", "0=a,b"], "--unseen"),
         ([99, "--tree"], "trial 99 has no decision tree"),
     ],

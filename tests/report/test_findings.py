@@ -30,13 +30,12 @@ def test_the_sign_decides_only_what_p_allows():
         [question(0.8, 0.001), question(-0.8, 0.001), question(0.9, 0.06), question(1.0, np.nan)]
     )
     assert (good.verdict, bad.verdict, weak.verdict, unknown.verdict) == ("agree", "disagree", "undecided", "undecided")
-    assert good.statement == "They do: rank correlation +0.80 over 20 motifs, p 0.001, 0.003 corrected."
+    assert good.statement == "They do: rank correlation +0.80 over 20 motifs, p 0.001, corrected 0.003."
     assert bad.statement.startswith("They do not: rank correlation -0.80")
     assert (
-        weak.statement
-        == "These data do not decide it: rank correlation +0.90 over 20 motifs, p 0.060, 0.060 corrected."
+        weak.statement == "These data do not decide it: rank correlation +0.90 over 20 motifs, p 0.06, corrected 0.06."
     )
-    assert unknown.statement.endswith("over 20 motifs, too few to test.")
+    assert unknown.statement.endswith("over 20 motifs, too few motifs to test.")
 
 
 def test_more_questions_need_more_evidence():
@@ -49,4 +48,7 @@ def test_more_questions_need_more_evidence():
 
 def test_differences_have_their_interval():
     [found] = answered([question(1.5, 1e-9, DIFFERENCE, low=1.0, high=2.0)])
-    assert "difference +1.5 (95 % interval +1 to +2) over 20 motifs, p < .001, < .001 corrected" in found.statement
+    assert (
+        "difference +1.5 (95 % interval +1 to +2; positive is better) over 20 motifs, p < 0.0001, corrected < 0.0001"
+        in found.statement
+    )

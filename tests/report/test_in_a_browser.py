@@ -621,8 +621,20 @@ def test_all_explanations_beside_each_other(page, made, tmp_path):
     page.until(f"{first}.layout.font.color !== '{ink}'")
     assert page.ask("getComputedStyle(document.querySelector('#joint td')).color") == "rgb(236, 236, 236)"
     page.send("Emulation.setEmulatedMedia", features=[])
+    more = "document.getElementById('trial').innerText.includes('what it decides first')"
     page.ask("document.querySelector('#joint h3 button').click()")
     page.until("!document.getElementById('trial').hidden")
+    assert page.ask(more)
+    quiet(page, path)
+
+    path.write_text(report_page(packed({**payload, "only": "joint"}), "planted"), encoding="utf-8")
+    page.requests.clear()
+    page.open(path.as_uri())
+    page.until("document.querySelector('#joint h3 button')")
+    assert page.ask("document.querySelector('#joint a[href=\"#trees\"]')") is None, "there is no such section"
+    page.ask("document.querySelector('#joint h3 button').click()")
+    page.until("!document.getElementById('trial').hidden")
+    assert not page.ask(more)
     quiet(page, path)
 
 

@@ -11,11 +11,31 @@ import pytest
 from scipy.stats import spearmanr
 
 from xnas_ray.report.standings import by_operation, standings, with_effects, with_operations, with_outcomes
+from xnas_ray.spaces.base import Choice
 from xnas_ray.spaces.nasbench201 import OPERATIONS
 
 from .joint_search import PLANTED, SPACE, genotypes, strengths
 
 WORTH = PLANTED["val_accuracy"]
+EDGES = tuple(Choice(f"edge{i}", tuple("abcdefg")) for i in range(8))
+"""Seven operations at eight edges."""
+
+
+def liked(draw: np.random.Generator, liking: np.ndarray) -> dict[tuple[str, str], float]:
+    """What a side makes of every option: how it likes the operation, and noise."""
+    return {
+        (c.name, str(o)): float(likes + 0.5 * draw.normal())
+        for c in EDGES
+        for o, likes in zip(c.options, liking, strict=True)
+    }
+
+
+def drawn_architectures(
+    draw: np.random.Generator, worth: dict[tuple[str, str], float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """48 architectures and what their options are worth together."""
+    picked = draw.integers(0, 7, (48, len(EDGES)))
+    return picked, np.array([sum(worth[c.name, c.options[i]] for c, i in zip(EDGES, g, strict=True)) for g in picked])
 
 
 def test_options_stand_in_the_order_of_their_strengths():
@@ -30,9 +50,25 @@ def test_a_supernet_that_is_right_agrees_with_effects():
     standing = standings(strengths(WORTH))["magnitude"]
     effects = {key: WORTH.get(key[1], 0.0) for key in standing}
     found = with_effects(standing, effects)
-    assert found.value == pytest.approx(1.0) and found.n == 24 and found.p < 0.002
+    assert found.value == pytest.approx(1.0) and found.n == 24 and math.isnan(found.p), "four operations: too few"
+    draw = np.random.default_rng(0)
+    liking = np.arange(7.0)
+    standing, effects = liked(draw, liking), liked(draw, liking)
+    right = with_effects(standing, effects)
+    assert right.value > 0.8 and right.n == 56 and right.p < 0.005
     wrong = with_effects(standing, {key: -value for key, value in effects.items()})
-    assert wrong.value == pytest.approx(-1.0) and wrong.p < 0.002
+    assert wrong.value == pytest.approx(-right.value) and wrong.p < 0.005
+
+
+def test_likings_of_operations_that_are_unrelated_are_rarely_significant():
+    """Each side likes an operation at every edge, so that edges are no independent evidence."""
+    effects, outcomes = [], []
+    for seed in range(40):
+        draw = np.random.default_rng(seed)
+        standing, worth = liked(draw, draw.normal(size=7)), liked(draw, draw.normal(size=7))
+        effects.append(with_effects(standing, worth, seed).p)
+        outcomes.append(with_outcomes(standing, EDGES, *drawn_architectures(draw, worth), seed).p)
+    assert np.mean(np.array(effects) < 0.1) < 0.25 and np.mean(np.array(outcomes) < 0.1) < 0.25
 
 
 def test_only_the_order_within_a_choice_counts():
@@ -63,8 +99,16 @@ def test_architectures_of_strong_options_are_good():
     ]
     assert found.n == sum(any(g) for g in picked)
     assert found.value == pytest.approx(spearmanr(scores, values[picked.any(axis=1)]).statistic)
-    assert found.p < 0.01
+    assert math.isnan(found.p), "four operations: too few"
     assert with_outcomes(standing, SPACE.choices, picked, -values).value == pytest.approx(-found.value)
+
+
+def test_architectures_of_liked_operations_are_good():
+    draw = np.random.default_rng(0)
+    liking = np.arange(7.0)
+    standing, worth = liked(draw, liking), liked(draw, liking)
+    found = with_outcomes(standing, EDGES, *drawn_architectures(draw, worth))
+    assert found.value > 0.5 and found.n == 48 and found.p < 0.005
 
 
 def test_strengths_of_nothing_do_not_rank_alike_architectures_by_chance():

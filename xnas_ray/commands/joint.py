@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xnas_ray.commands.console import MAX_WIDTH, clean, say, say_drawn, say_json, table
-from xnas_ray.errors import ExplanationError
 
 if TYPE_CHECKING:
     from xnas_ray.search_handle import SearchHandle
@@ -27,9 +26,9 @@ def say_joint(handle: SearchHandle, number: int, as_json: bool) -> None:
     """
     found = handle.joint()
     if found is None:
-        from xnas_ray.report.page import TOO_FEW
+        from xnas_ray.report.page import too_few
 
-        raise ExplanationError(f"search {handle.id}: {TOO_FEW}", fix="Extend the search: `xnas extend`.")
+        raise too_few()
     if as_json:
         say_json(found)
         return
@@ -38,13 +37,14 @@ def say_joint(handle: SearchHandle, number: int, as_json: bool) -> None:
     _say_operations(found)
     if found["layers"]:
         say(f"\nlayers of trial {found['winner']} that tell classes apart most")
-        rows = [(_number(one["score"]), clean(one["layer"])) for one in found["layers"][:number]]
-        say_drawn(table(("distance", "layer"), rows, width=MAX_WIDTH))
+        rows = [(f"{one['score']:.3f}", clean(one["layer"])) for one in found["layers"][:number]]
+        say_drawn(table(("introspectability", "layer"), rows, width=MAX_WIDTH))
 
 
 def _say_findings(findings: Sequence[Mapping[str, Any]]) -> None:
     decided = sum(one["verdict"] != "undecided" for one in findings)
-    say(f"{decided} of {len(findings)} questions are decided (p < .05, corrected for all of them; more is better)")
+    say(f"{decided} of {len(findings)} questions decided: p < .05 after Holm's correction for all that are tested.")
+    say("Effects and differences are signed so that positive is good, also of what is minimised.")
     for one in findings:
         say(f"\n{_MARKS[one['verdict']]} {clean(one['asked'])}")
         say(f"  {clean(one['statement'])}")
@@ -63,10 +63,16 @@ def _say_motifs(found: Mapping[str, Any], number: int) -> None:
 def _say_operations(found: Mapping[str, Any]) -> None:
     if not found["operations"]:
         return
-    from_where = f"; standings from search {clean(found['supernet'][0])}" if found["supernet"] else ""
+    from_where = ""
+    if found["supernet"]:
+        from_where = f"\nstandings, 0 the weakest to 1 the strongest, from search {clean(found['supernet'][0])}"
     say(f"\noperations, for {clean(found['objectives'][0])}{from_where}")
     rows = [
-        (clean(one["name"]), *map(_number, (one["main_effect"], one["motif_effect"], *one["standings"])))
+        (
+            clean(one["name"]),
+            *map(_number, (one["main_effect"], one["motif_effect"])),
+            *("" if place is None else f"{place:.2f}" for place in one["standings"]),
+        )
         for one in found["operations"]
     ]
     say_drawn(table(("operation", "main effect", "motif", *map(clean, found["methods"])), rows, width=MAX_WIDTH))

@@ -283,8 +283,8 @@ def resume_line(handle: SearchHandle) -> str:
 
 def conclude(handle: SearchHandle, status: Mapping[str, Any]) -> None:
     """Print how a search ended: its best architectures, the winner's test figures, and where the results are."""
-    from xnas_ray.commands.explanations import say_why
     from xnas_ray.commands.outcomes import duckdb_line, objectives_of, say_best
+    from xnas_ray.commands.why import say_why
 
     reason = f": {clean(status['reason'])}" if status["reason"] else ""
     say(f"\n{status['state']}{reason}")

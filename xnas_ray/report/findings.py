@@ -31,6 +31,7 @@ class Question:
         p: two-sided, before any correction; NaN where there is too little to test.
         low: lower end of a 95 % interval of the value, NaN where none is known.
         high: its upper end.
+        units: what there have to be enough of for a test, where these are other things than were compared.
     """
 
     about: str
@@ -44,6 +45,7 @@ class Question:
     p: float
     low: float = np.nan
     high: float = np.nan
+    units: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +111,18 @@ def _answer(question: Question, adjusted: float) -> Finding:
 
 
 def _numbers(q: Question, adjusted: float) -> str:
-    value = f"{q.value:+.2f}" if q.statistic == SPEARMAN else f"{q.value:+.3g}"
-    between = "" if np.isnan(q.low) else f" (95 % interval {q.low:+.3g} to {q.high:+.3g})"
-    tested = "too few to test" if np.isnan(adjusted) else f"p {_p(q.p)}, {_p(adjusted)} corrected"
-    return f"{q.statistic} {value}{between} over {q.n} {q.of}, {tested}"
+    if q.statistic == SPEARMAN:
+        value = f"{q.value:+.2f}"
+    else:
+        between = "" if np.isnan(q.low) else f"95 % interval {q.low:+.3g} to {q.high:+.3g}; "
+        value = f"{q.value:+.3g} ({between}positive is better)"
+    tested = f"too few {q.units or q.of} to test" if np.isnan(adjusted) else f"p {_p(q.p)}, corrected {_p(adjusted)}"
+    return f"{q.statistic} {value} over {q.n} {q.of}, {tested}"
 
 
 def _p(value: float) -> str:
-    return f"{value:.3f}" if value >= 0.0005 else "< .001"
+    """Two digits: what is corrected is a multiple of what is not, and should look like one."""
+    return f"{value:.2g}" if value >= 0.0001 else "< 0.0001"
 
 
 SPEARMAN = "rank correlation"

@@ -41,14 +41,15 @@ def about_motifs(table: pd.DataFrame | None, names: Sequence[str]) -> list[Quest
             found.append(
                 Question(
                     about="motifs",
-                    asked=f"Are motifs that are good for {first} good for {second}?",
-                    yes=f"Motifs that are good for {first} are good for {second} too",
-                    no=f"Motifs that are good for {first} are bad for {second}",
+                    asked=f"Are motifs that are better for {first} better for {second}?",
+                    yes=f"Motifs that are better for {first} are better for {second} too",
+                    no=f"Motifs that are better for {first} are worse for {second}",
                     statistic=SPEARMAN,
                     value=float(row["spearman"]),
                     n=int(row["motifs"]),
                     of=f"motifs of {int(row['architectures'])} architectures",
                     p=float(row["p"]),
+                    units="motifs",
                 )
             )
     return found
@@ -77,6 +78,7 @@ def about_best_motif(table: pd.DataFrame | None, best: MotifEffect | None, names
                     p=float(row["p"]),
                     low=float(row["low"]),
                     high=float(row["high"]),
+                    units="architectures",
                 )
             )
     return found
@@ -104,33 +106,33 @@ def about_strengths(
     scores = _scores(material, first)
     found = _strengths(
         with_operations(by_operation(effects), alone, seed),
-        asked=f"Are operations with large main effects on {first} good motifs by themselves?",
-        yes=f"Operations with large main effects on {first} are good motifs by themselves",
-        no=f"Operations with large main effects on {first} are bad motifs by themselves",
+        asked=f"Are operations with better main effects on {first} better motifs by themselves?",
+        yes=f"Operations with better main effects on {first} are better motifs by themselves",
+        no=f"Operations with better main effects on {first} are worse motifs by themselves",
         of="operations",
     )
     for method, standing in ranked.items():
         found += _strengths(
             with_effects(standing, effects, seed),
-            asked=f"Do options that {method} puts high have large main effects on {first}?",
-            yes=f"Options that {method} puts high have large main effects on {first}",
-            no=f"Options that {method} puts high have small main effects on {first}",
+            asked=f"Do options that {method} puts higher have better main effects on {first}?",
+            yes=f"Options that {method} puts higher have better main effects on {first}",
+            no=f"Options that {method} puts higher have worse main effects on {first}",
             of="options",
         )
         found += _strengths(
             with_operations(by_operation(standing), alone, seed),
-            asked=f"Are operations that {method} puts high good motifs for {first} by themselves?",
-            yes=f"Operations that {method} puts high are good motifs for {first} by themselves",
-            no=f"Operations that {method} puts high are bad motifs for {first} by themselves",
+            asked=f"Are operations that {method} puts higher better motifs for {first} by themselves?",
+            yes=f"Operations that {method} puts higher are better motifs for {first} by themselves",
+            no=f"Operations that {method} puts higher are worse motifs for {first} by themselves",
             of="operations",
         )
         if choices is not None and scores is not None:
             picked, values = scores
             found += _strengths(
                 with_outcomes(standing, choices, picked, values, seed),
-                asked=f"Does {method} put architectures high whose motifs are good for {first}?",
-                yes=f"{method} puts architectures high whose motifs are good for {first}",
-                no=f"{method} puts architectures high whose motifs are bad for {first}",
+                asked=f"Does {method} put architectures higher whose motifs are better for {first}?",
+                yes=f"{method} puts architectures higher whose motifs are better for {first}",
+                no=f"{method} puts architectures higher whose motifs are worse for {first}",
                 of="architectures",
             )
     return found
@@ -139,7 +141,10 @@ def about_strengths(
 def _strengths(agreement: Agreement, *, asked: str, yes: str, no: str, of: str) -> list[Question]:
     if not np.isfinite(agreement.value):
         return []
-    return [Question("influence", asked, yes, no, SPEARMAN, agreement.value, agreement.n, of, agreement.p)]
+    q = Question(
+        "influence", asked, yes, no, SPEARMAN, agreement.value, agreement.n, of, agreement.p, units="operations"
+    )
+    return [q]
 
 
 def _scores(material: Material, metric: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -160,15 +165,15 @@ def _scores(material: Material, metric: str) -> tuple[np.ndarray, np.ndarray] | 
 def about_trials(material: Material) -> list[Question]:
     """Which objectives go together."""
     found = []
-    measured = material.signed[material.measured]
+    measured = material.signed[_comparable(material)]
     for (i, first), (j, second) in combinations(enumerate(material.aims), 2):
         names = f"{first.name} and {second.name}"
         found += _over_trials(
             "trials",
             (measured[:, i], measured[:, j]),
-            asked=f"Do architectures that are good in {first.name} have good {second.name}?",
-            yes=f"Good {names} go together",
-            no=f"Good {names} are at odds",
+            asked=f"Do architectures with better {first.name} have better {second.name}?",
+            yes=f"Better {names} go together",
+            no=f"Better {names} are at odds",
         )
     return found
 
@@ -179,15 +184,25 @@ def about_layer(material: Material) -> list[Question]:
     if table is None or not {"trial", "layer", "score"} <= set(table) or "nbdt_gap" not in names:
         return []
     last = table.groupby("trial", sort=False).last()["score"]
-    rows = [row for row in np.flatnonzero(material.measured) if material.numbers[row] in last.index]
+    rows = [row for row in np.flatnonzero(_comparable(material)) if material.numbers[row] in last.index]
     scores = np.array([last[material.numbers[row]] for row in rows], dtype=float)
     return _over_trials(
         "layers",
         (scores, material.signed[rows, names.index("nbdt_gap")]),
-        asked="Have networks whose last measured layer tells classes apart a small nbdt_gap?",
-        yes="Networks whose last measured layer tells classes apart have a small nbdt_gap",
-        no="Networks whose last measured layer tells classes apart have a large nbdt_gap",
+        asked="Have networks whose last measured layer tells classes apart better a smaller nbdt_gap?",
+        yes="Networks whose last measured layer tells classes apart better have a smaller nbdt_gap",
+        no="Networks whose last measured layer tells classes apart better have a larger nbdt_gap",
     )
+
+
+def _comparable(material: Material) -> np.ndarray:
+    """Which trials were measured and trained equally long: what longer training does to two objectives is no tie.
+
+    The fidelity that most have counts, the higher one of two, as for motifs.
+    """
+    fidelity = material.trials["fidelity"].to_numpy(dtype=int)
+    epochs, counts = np.unique(fidelity[material.measured], return_counts=True)
+    return material.measured & (fidelity == max(zip(counts, epochs, strict=True), default=(0, 0))[1])
 
 
 def _over_trials(about: str, sides: tuple[np.ndarray, np.ndarray], *, asked: str, yes: str, no: str) -> list[Question]:
@@ -210,13 +225,14 @@ def about_tree(winner: int | None, tree: pd.DataFrame | None, pairs: pd.DataFram
     return [
         Question(
             about="tree",
-            asked=f"Are classes that the tree of trial {winner} parts late near each other in its activations?",
-            yes=f"Classes that the tree of trial {winner} parts late are near each other in its activations",
-            no=f"Classes that the tree of trial {winner} parts late are far apart in its activations",
+            asked=f"Are classes that the tree of trial {winner} parts later nearer to each other in its activations?",
+            yes=f"Classes that the tree of trial {winner} parts later are nearer to each other in its activations",
+            no=f"Classes that the tree of trial {winner} parts later are farther apart in its activations",
             statistic=SPEARMAN,
             value=found.value,
             n=found.n,
-            of="classes, over their pairs",
+            of="classes, pair by pair",
             p=found.p,
+            units="classes",
         )
     ]

@@ -27,7 +27,6 @@ SCRIPTS = (
 """What every page of a report needs; together they are one function."""
 
 STYLE = "page.css"
-TOO_FEW = "there are too few architectures with every objective to set explanations beside each other."
 CODE = "'unsafe-eval'"
 """Plotly's WebGL plots make the code of their shaders' inputs; what they make it from are numbers of its own."""
 
@@ -83,8 +82,19 @@ def joint_alone(data: bytes) -> bytes:
     """
     payload = unpacked(data)
     if not any(search["joint"] for search in payload["searches"]):
-        raise ExplanationError(TOO_FEW, fix="Extend the search: `xnas extend`.")
+        raise too_few()
     return packed({**payload, "only": "joint"})
+
+
+def too_few() -> ExplanationError:
+    """What is wrong where explanations cannot be set beside each other."""
+    from xnas_ray.explain.operation_effects import LEAST
+
+    return ExplanationError(
+        "too few architectures have every objective: explanations are set beside each other "
+        f"from {LEAST} that differ on.",
+        fix="Extend the search: `xnas extend`.",
+    )
 
 
 def unpacked(data: bytes) -> dict[str, Any]:

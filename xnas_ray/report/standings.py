@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from math import factorial
@@ -67,24 +67,25 @@ def with_effects(standing: Standing, effects: Standing, seed: int = 0) -> Agreem
     """Whether options that stand high in their choice have larger effects than its others.
 
     Effects are compared within choices too: both sides are ranked within each choice and centred. p is the share of
-    permutations of the standings within choices that agree as much.
+    relabellings of the operations (see ``_relabelled``) that agree as much.
 
     Args:
         standing: of options.
         effects: by the same names; options that one side lacks do not count.
-        seed: of the permutations.
+        seed: of the relabellings.
     """
     groups = _groups(standing, effects)
     if not groups:
         return Agreement(np.nan, 0, np.nan)
-    own, other = ([_centred(side) for side in sides] for sides in zip(*groups, strict=True))
+    options, *sides = zip(*groups, strict=True)
+    own, other = ([_centred(side) for side in each] for each in sides)
     whole = np.concatenate(other)
-    value = _correlation(np.concatenate(own)[None], whole)[0]
-    draw = rng(seed, Domain.EXPLAIN, 2)
-    shuffled = np.concatenate([draw.permuted(np.tile(side, (PERMUTATIONS, 1)), axis=1) for side in own], axis=1)
-    return Agreement(
-        value, len(whole), _share(_correlation(shuffled, whole), value) if len(whole) >= FEWEST else np.nan
-    )
+    value = float(_correlation(np.concatenate(own)[None], whole)[0])
+    keys = _keys({name for names in options for name in names}, rng(seed, Domain.EXPLAIN, 2))
+    if len(keys) < FEWEST:
+        return Agreement(value, len(whole), np.nan)
+    drawn = [_relabelled(side, names, keys) for side, names in zip(own, options, strict=True)]
+    return Agreement(value, len(whole), _share(_correlation(np.concatenate(drawn, axis=1), whole), value))
 
 
 def with_outcomes(
@@ -93,26 +94,27 @@ def with_outcomes(
     """Whether architectures of options that stand high have large values.
 
     The score of an architecture is the mean standing of its options, of those that stand somewhere. p is the share of
-    permutations of the standings within choices under which scores agree as much with the values; to shuffle the
-    architectures would count alike ones as independent.
+    relabellings of the operations (see ``_relabelled``) under which scores agree as much with the values; to shuffle
+    the architectures would count alike ones as independent.
 
     Args:
         standing: of options.
         choices: of the space.
         picked: n architectures x choices, positions of options.
         values: n of them, larger is better.
-        seed: of the permutations.
+        seed: of the relabellings.
     """
     columns = [np.array([standing.get((c.name, str(o)), np.nan) for o in c.options]) for c in choices]
     used = [i for i, column in enumerate(columns) if np.isfinite(column).sum() > 1]
     if not used or len(values) < FEWEST:
         return Agreement(np.nan, 0, np.nan)
-    draw = rng(seed, Domain.EXPLAIN, 3)
+    known = {i: np.flatnonzero(np.isfinite(columns[i])) for i in used}
+    names = {i: [str(choices[i].options[j]) for j in known[i]] for i in used}
+    keys = _keys({name for some in names.values() for name in some}, rng(seed, Domain.EXPLAIN, 3))
     total, counts = np.zeros((PERMUTATIONS + 1, len(values))), np.zeros(len(values))
     for i in used:
-        known = np.flatnonzero(np.isfinite(columns[i]))
         drawn = np.tile(columns[i], (PERMUTATIONS + 1, 1))
-        drawn[1:, known] = draw.permuted(drawn[1:, known], axis=1)
+        drawn[1:, known[i]] = _relabelled(columns[i][known[i]], names[i], keys)
         taken = drawn[:, picked[:, i]]
         total += np.nan_to_num(taken)
         counts += np.isfinite(taken[0])
@@ -121,7 +123,8 @@ def with_outcomes(
         return Agreement(np.nan, int(has.sum()), np.nan)
     scores = rankdata(total[:, has] / counts[has], axis=1)
     met = _correlation(scores - scores.mean(axis=1, keepdims=True), _centred(values[has]))
-    return Agreement(float(met[0]), int(has.sum()), _share(met[1:], met[0]))
+    p = _share(met[1:], met[0]) if len(keys) >= FEWEST else np.nan
+    return Agreement(float(met[0]), int(has.sum()), p)
 
 
 def by_operation(values: Standing) -> dict[str, float]:
@@ -155,15 +158,34 @@ def with_operations(first: Mapping[str, float], second: Mapping[str, float], see
     return Agreement(value, len(shared), _share(_correlation(shuffled, _centred(b)), value))
 
 
-def _groups(standing: Standing, effects: Standing) -> list[tuple[list[float], list[float]]]:
-    """Both sides of every choice of which at least two options have both."""
-    found: dict[str, tuple[list[float], list[float]]] = {}
+def _groups(standing: Standing, effects: Standing) -> list[tuple[list[str], list[float], list[float]]]:
+    """Options and both sides of every choice of which at least two options have both."""
+    found: dict[str, tuple[list[str], list[float], list[float]]] = {}
     for (choice, option), value in standing.items():
         if (choice, option) in effects:
-            own, other = found.setdefault(choice, ([], []))
+            names, own, other = found.setdefault(choice, ([], [], []))
+            names.append(option)
             own.append(value)
             other.append(effects[choice, option])
     return [sides for sides in found.values() if len(sides[0]) > 1]
+
+
+def _keys(names: Collection[str], draw: np.random.Generator) -> dict[str, np.ndarray]:
+    """By operation a random number a relabelling."""
+    return {name: draw.random(PERMUTATIONS) for name in sorted(names)}
+
+
+def _relabelled(values: np.ndarray, options: Sequence[str], keys: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What the options of a choice have when operations change names, in all choices alike; a row a relabelling.
+
+    A supernet that likes an operation likes it in most choices, and an operation that is good is good in most, so
+    choices are not independent: to shuffle each by itself finds agreement where two such likings are unrelated.
+    """
+    by_name = np.argsort(np.array(options), kind="stable")
+    places = by_name[np.argsort(np.stack([keys[options[i]] for i in by_name], axis=1), axis=1)]
+    drawn = np.empty(places.shape)
+    np.put_along_axis(drawn, places, np.broadcast_to(values[by_name], places.shape), axis=1)
+    return drawn
 
 
 def _centred(values: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -81,6 +81,7 @@ function operationsBySource(search) {
     yref: "paper",
     x: k * (width + gap) + width / 2,
     y: 1,
+    xanchor: "center",
     yanchor: "bottom",
     showarrow: false,
   }));

@@ -223,7 +223,7 @@ function nodeWords(tree, i, sample) {
   const parts = [tree.names[i]];
   if (children[i].length) parts.push(`${below[i]} classes`);
   parts.push(`${number(tree.visits[i])} samples come by`);
-  if (tree.right[i] !== null) parts.push(`${percent(tree.right[i])} of its own`);
+  if (tree.right[i] !== null) parts.push(`${percent(tree.right[i])} of its own samples`);
   if (sample && i && sample.decisions.length) parts.push(`decided for with ${percent(decided(sample, i))}`);
   return parts.join(", ");
 }

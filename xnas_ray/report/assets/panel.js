@@ -192,7 +192,7 @@ function explanationParts(search, trial) {
       ),
     );
   }
-  if (search.trees && search.trees.trees.some((tree) => tree.trial === trial)) {
+  if (!report.only && search.trees && search.trees.trees.some((tree) => tree.trial === trial)) {
     const open = () => showTree(report.searches.indexOf(search), trial);
     found.push(
       element("h3", {}, "Decision tree"),

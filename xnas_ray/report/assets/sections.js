@@ -29,6 +29,14 @@ function selectOf(words, current, options, change) {
   return element("label", {}, `${words} `, list);
 }
 
+/** A list whose choice is what a section shows. */
+function viewOf(section, words, which, options, current = view[which]) {
+  return selectOf(words, current, options, (value) => {
+    view[which] = value;
+    refresh(section);
+  });
+}
+
 function overTools(id) {
   return choiceOf(
     "over",
@@ -200,11 +208,7 @@ function fillFront(part) {
   if (!metrics.includes(view.y)) view.y = names[0];
   const deep = report.searches.some((s) => s.front && s.objectives.length > 2);
   if (deep && !metrics.includes(view.z)) view.z = names[2];
-  const pick = (words, which) =>
-    selectOf(words, view[which], options, (n) => {
-      view[which] = n;
-      refresh("front");
-    });
+  const pick = (words, which) => viewOf("front", words, which, options);
   part("tools", () =>
     element(
       "div",
@@ -213,6 +217,7 @@ function fillFront(part) {
       pick("up", "y"),
       deep && webgl ? pick("and", "z") : null,
       element("span", { class: "soft" }, "point at a trial to see it, click it for everything about it"),
+      deep && webgl ? element("span", { class: "soft" }, "in space the front has a shadow on the floor") : null,
       deep && !webgl
         ? element("span", { class: "soft" }, "This browser has no WebGL, by which three objectives are drawn at once.")
         : null,

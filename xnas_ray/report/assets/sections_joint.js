@@ -17,7 +17,7 @@ function fillFindings(part, search, s) {
   const { findings } = search.joint;
   if (!findings.length) return;
   const decided = findings.filter((f) => f.verdict !== "undecided").length;
-  const words = `${decided} of ${findings.length} questions are decided: p < .05 after Holm's correction for all of them. Effects are signed so that positive is good. What goes together need not cause each other.`;
+  const words = `${decided} of ${findings.length} questions decided: p < .05 after Holm's correction for all that are tested. Effects and differences are signed so that positive is good, also of what is minimised. What goes together need not cause each other.`;
   const rows = findings.map((f) =>
     element(
       "tr",
@@ -56,14 +56,12 @@ function fillEffects(part, search, s) {
   const pairs = objectives.flatMap((_, i) => objectives.slice(i + 1).map((__, k) => [i, i + 1 + k]));
   const [i, j] = pairs[Math.min(Number(view.joint) || 0, Math.max(0, pairs.length - 1))] || [0, 0];
   const pick = pairs.length
-    ? selectOf(
+    ? viewOf(
+        "joint",
         "motifs by",
-        pairs.findIndex(([a, b]) => a === i && b === j),
+        "joint",
         pairs.map(([a, b], k) => [k, `${objectives[a]} and ${objectives[b]}`]),
-        (k) => {
-          view.joint = Number(k);
-          refresh("joint");
-        },
+        pairs.findIndex(([a, b]) => a === i && b === j),
       )
     : null;
   const words = `${motifs.length} motifs of ${architectures} architectures; bars are posterior standard deviations, larger points are in more architectures.`;
@@ -71,7 +69,11 @@ function fillEffects(part, search, s) {
     element("div", { class: "tools" }, pick, element("span", { class: "soft" }, pairs.length ? words : "")),
   );
   if (pairs.length) part.plot(`motif plot ${s}`, () => motifsForTwo(search, i, j));
-  part(`motif table ${s}`, () => objectives.map((name, k) => bestMotifs(search, name, k)));
+  const alone = "Effects are what a motif adds according to the model, ± its posterior standard deviation; with − without is the difference of the means, with a 95 % interval for each motif alone: of many motifs some miss 0 by chance.";
+  part(`motif table ${s}`, () => [
+    ...objectives.map((name, k) => bestMotifs(search, name, k)),
+    element("p", { class: "soft" }, alone),
+  ]);
 }
 
 /** Those that are best for an objective; the first objective's are open. */
@@ -83,7 +85,7 @@ function bestMotifs(search, name, k) {
     .slice(0, LISTED);
   if (!best.length) return null;
   const table = tableOf(
-    ["motif", "in", ...objectives.map((o) => `effect on ${o}`), ...objectives.map((o) => `${o} with less without`)],
+    ["motif", "in", ...objectives.map((o) => `effect on ${o}`), ...objectives.map((o) => `${o}: with − without`)],
     best.map((m) => [
       ...[m.text, m.support],
       ...objectives.map((_, o) => spread(m.effects[o], m.stds[o])),
@@ -117,7 +119,7 @@ function fillWinner(part, search, s) {
   const { winner, layers, decisions } = search.joint;
   if (winner === null || !(layers.length || decisions.length)) return;
   const trees = SECTIONS.find((one) => one.id === "trees");
-  const tree = trees && trees.has() ? element("a", { href: "#trees" }, "its whole tree") : null;
+  const tree = trees && trees.has() && !report.only ? element("a", { href: "#trees" }, "its whole tree") : null;
   part(`winner ${s}`, () => [
     element("h3", {}, "the winner, ", trialButton(s, winner)),
     layers.length

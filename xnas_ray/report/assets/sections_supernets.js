@@ -25,14 +25,12 @@ function fillSupernets(part) {
 const among = (list, place) => list[Math.min(Number(place) || 0, list.length - 1)];
 
 function fillChoices(part, probabilities, s) {
-  const pick = selectOf(
+  const pick = viewOf(
+    "supernets",
     "probabilities of",
-    Math.min(view.supernet, probabilities.length - 1),
+    "supernet",
     probabilities.map((map, i) => [i, `supernet ${map.supernet}`]),
-    (i) => {
-      view.supernet = Number(i);
-      refresh("supernets");
-    },
+    Math.min(view.supernet, probabilities.length - 1),
   );
   const words = "A row an option, decision by decision.";
   part(`choices ${s}`, () => element("div", { class: "tools" }, pick, element("span", { class: "soft" }, words)));
@@ -40,14 +38,12 @@ function fillChoices(part, probabilities, s) {
 }
 
 function fillStrengths(part, strengths, s) {
-  const pick = selectOf(
+  const pick = viewOf(
+    "supernets",
     "strengths by",
-    Math.min(view.read, strengths.length - 1),
+    "read",
     strengths.map((map, i) => [i, `${map.method}, supernet ${map.supernet}`]),
-    (i) => {
-      view.read = Number(i);
-      refresh("supernets");
-    },
+    Math.min(view.read, strengths.length - 1),
   );
   const words = "How strongly the supernet speaks for each option; frames mark what the architecture has.";
   part(`reading ${s}`, () => element("div", { class: "tools" }, pick, element("span", { class: "soft" }, words)));

@@ -246,7 +246,7 @@ function nodeFacts({ tree, ...now }, i) {
     ["WordNet id", tree.wnids[i]],
     ["classes", number(below[i])],
     ["come by", `${number(tree.visits[i])} (${percent(traversed(tree)[i])} of all)`],
-    ["of its own", tree.right[i] === null ? null : percent(tree.right[i])],
+    ["of its own samples", tree.right[i] === null ? null : percent(tree.right[i])],
     ["entropy", tree.entropy[i] === null ? null : `${number(Math.round(tree.entropy[i] * 1e4) / 1e4)} nats`],
     ["this sample", arrives && i ? `${percent(decided(sample, i))} here, arrives with ${percent(arrives[i])}` : null],
   ]);

@@ -48,10 +48,7 @@ function fillPairs(part) {
         { class: "tools" },
         swatch(search),
         nameOf(search),
-        selectOf("of", view.pair, options, (t) => {
-          view.pair = t;
-          refresh("pairs");
-        }),
+        viewOf("pairs", "of", "pair", options),
         element(
           "span",
           { class: "soft" },
@@ -99,14 +96,12 @@ function fillLineage(part) {
       "div",
       { class: "tools" },
       list.length > 1
-        ? selectOf(
+        ? viewOf(
+            "lineage",
             "of",
-            s,
+            "descent",
             list.map(([one, i]) => [i, nameOf(one)]),
-            (i) => {
-              view.descent = i;
-              refresh("lineage");
-            },
+            s,
           )
         : null,
       element("span", { class: "soft" }, `Lines lead to ${whose}; click a trial to see where it came from.`),
