@@ -82,7 +82,7 @@ def unseen_outputs(root: Path, search_id: str, trial: int, task: str, asked: Map
         raise TaskError(f"task {task!r} is a regression.", field="--unseen", fix="Name a task with classes.")
     if data.shape != search.shape.inputs:
         raise TaskError(
-            f"inputs of task {task!r} have the shape {data.shape}, those of the network {search.shape.inputs}.",
+            f"inputs of task {task!r} are {_sizes(data.shape)}, those of the network {_sizes(search.shape.inputs)}.",
             field="--unseen",
             fix="Name a task with inputs of the same shape; --data may make them so.",
         )
@@ -155,3 +155,8 @@ def named_hierarchy(tree: pd.DataFrame, unseen: Unseen) -> tuple[Hierarchy, Word
 
     hierarchy = named_where_known(hierarchy_of(tree, unseen.own_classes), unseen.own_wnids)
     return hierarchy, None if wordnet_folder() is None else find_wordnet()
+
+
+def _sizes(shapes: Sequence[Sequence[int]]) -> str:
+    """``"3 x 32 x 32"``, of several inputs one after the other."""
+    return ", ".join(" x ".join(map(str, shape)) for shape in shapes)
