@@ -12,8 +12,12 @@ import pandas as pd
 import pytest
 
 from xnas_ray.explain.motifs import motif_table
+from xnas_ray.explain.tree_table import tree_of_trial
 from xnas_ray.explain.wl_part import WLPart
+from xnas_ray.store.tree_samples import TreeSamples
 from xnas_ray.surrogates.wl_features import WLFeatures
+
+from .stored_trees import made, samples_of, stored
 
 LABELS = ("conv1x1", "conv3x3", "conv5x5", "maxpool", "avgpool", "skip", "sepconv", "dilconv")
 
@@ -125,3 +129,10 @@ def drawn_table(drawn) -> pd.DataFrame:
     """Motifs of these architectures."""
     part = WLPart.by_cell(drawn.features, range(len(drawn.graphs)), drawn.alpha, drawn.depth)
     return motif_table(drawn.features, part, metric="val_accuracy", unit="%", min_support=10)
+
+
+@pytest.fixture
+def sampled_tree(random_tree) -> tuple[pd.DataFrame, TreeSamples]:
+    """The tree of a trial over seven classes, and samples on their ways."""
+    outcome = made(random_tree(7, 4), samples=60)
+    return tree_of_trial(stored(outcome), 4), samples_of(outcome)

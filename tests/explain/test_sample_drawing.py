@@ -5,22 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import pytest
 
 from xnas_ray.explain.sample_drawing import ambiguous_info, sample_figure, similar_info
-from xnas_ray.explain.tree_table import tree_of_trial
-
-from .stored_trees import made, samples_of, stored
 
 
-@pytest.fixture
-def drawn(random_tree):
-    outcome = made(random_tree(7, 4), samples=60)
-    return tree_of_trial(stored(outcome), 4), samples_of(outcome)
-
-
-def test_ambiguous_samples(drawn):
-    tree, samples = drawn
+def test_ambiguous_samples(sampled_tree):
+    tree, samples = sampled_tree
     info = ambiguous_info(tree, samples)
     panels = [panel for _, row in info.rows for panel in row]
     first = samples.group == "ambiguous"
@@ -30,8 +20,8 @@ def test_ambiguous_samples(drawn):
     assert len(sample_figure(info).axes) >= len(panels)
 
 
-def test_examples_of_nodes(drawn):
-    tree, samples = drawn
+def test_examples_of_nodes(sampled_tree):
+    tree, samples = sampled_tree
     info = similar_info(tree, samples)
     assert [name for name, _ in info.rows] == tree["name"].tolist()
     for node, (_, panels) in enumerate(info.rows):
@@ -42,8 +32,8 @@ def test_examples_of_nodes(drawn):
     assert sample_figure(similar_info(tree, colour)).axes[0].images[0].get_array().shape == (4, 4, 3)
 
 
-def test_nothing_ambiguous(drawn):
-    tree, samples = drawn
+def test_nothing_ambiguous(sampled_tree):
+    tree, samples = sampled_tree
     similar = samples.group == "similar"
     kept = {f.name: getattr(samples, f.name)[similar] for f in dataclasses.fields(samples) if f.name != "classes"}
     assert sample_figure(ambiguous_info(tree, dataclasses.replace(samples, **kept))).axes == []

@@ -11,19 +11,13 @@ from xnas_ray.explain.drawing import save_figure
 from xnas_ray.explain.tree_drawing import tree_figure, tree_info
 from xnas_ray.explain.tree_table import tree_of_trial
 
-from .stored_trees import made, samples_of, stored
+from .stored_trees import made, stored
 
 HOSTILE = "$\\frac{$ <b> \x1b[2J"
 
 
-@pytest.fixture
-def drawn(random_tree):
-    outcome = made(random_tree(7, 4), samples=60)
-    return tree_of_trial(stored(outcome), 4), samples_of(outcome)
-
-
-def test_places_shares_and_examples(drawn):
-    tree, samples = drawn
+def test_places_shares_and_examples(sampled_tree):
+    tree, samples = sampled_tree
     info = tree_info(tree, samples, title="trial 4")
     assert [mark.node for mark in info.marks] == list(range(len(tree))) and info.left_out == 0
     ends = [mark for mark in info.marks if mark.end]
@@ -48,8 +42,8 @@ def test_a_large_tree_is_cut(random_tree):
     assert "nodes below are left out" in tree_figure(info).axes[0].texts[0].get_text()
 
 
-def test_lines_are_as_wide_as_many_samples_take_them(drawn):
-    tree, samples = drawn
+def test_lines_are_as_wide_as_many_samples_take_them(sampled_tree):
+    tree, samples = sampled_tree
     figure = tree_figure(tree_info(tree, samples))
     widths = [line.get_linewidth() for line in figure.axes[0].lines if len(line.get_xdata()) == 3]
     order = [share for node, share in zip(tree["node"], tree["share"], strict=True) if node]
@@ -58,8 +52,8 @@ def test_lines_are_as_wide_as_many_samples_take_them(drawn):
     assert shown == int((samples.group == "similar").sum() * 7 / len(tree)), "examples of the leaves"
 
 
-def test_files(drawn, tmp_path):
-    tree, _ = drawn
+def test_files(sampled_tree, tmp_path):
+    tree, _ = sampled_tree
     tree = tree.assign(name=[HOSTILE + str(node) for node in tree["node"]])
     paths = save_figure(tree_figure(tree_info(tree, title=HOSTILE)), tmp_path, "tree")
     assert all(path.stat().st_size > 1000 for path in paths)

@@ -132,6 +132,20 @@ def trial_records(root: Path | str, search_id: str) -> list[dict[str, Any]]:
     return records
 
 
+def trial_record(root: Path | str, search_id: str, trial: int) -> dict[str, Any]:
+    """The row of a finished trial, as ``trial_records`` has it.
+
+    Raises:
+        StoreError: the search has no such finished trial; lists those that it has.
+    """
+    records = {record["trial"]: record for record in trial_records(root, search_id)}
+    if trial not in records:
+        raise StoreError(
+            f"search {search_id} has no finished trial {trial}.", field="trial", got=trial, valid=sorted(records)
+        )
+    return records[trial]
+
+
 def best_trials(root: Path | str, search_id: str, count: int | None = None) -> list[dict[str, Any]]:
     """Completed trials that satisfy the constraints, best first by the first objective; ties in order of the tells.
 

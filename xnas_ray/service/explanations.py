@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xnas_ray.errors import StoreError
-from xnas_ray.service.archive import stored_card, trial_records
+from xnas_ray.service.archive import stored_card, trial_record
 from xnas_ray.service.host import ControllerHost
 from xnas_ray.service.resolve import open_search
 
@@ -36,10 +35,6 @@ def trial_graphs(root: Path, search_id: str, trial: int) -> tuple[str, dict[str,
         StoreError: it has no such finished trial.
         XnasError: its task bundle was changed or cannot be imported.
     """
-    records = {record["trial"]: record for record in trial_records(root, search_id)}
-    if trial not in records:
-        raise StoreError(
-            f"search {search_id} has no finished trial {trial}.", field="trial", got=trial, valid=sorted(records)
-        )
+    record = trial_record(root, search_id, trial)
     space = open_search(root, stored_card(root, search_id)).space
-    return records[trial]["architecture"], dict(space.graphs(tuple(records[trial]["genotype"])))
+    return record["architecture"], dict(space.graphs(tuple(record["genotype"])))

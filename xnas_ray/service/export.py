@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xnas_ray.errors import StoreError
-from xnas_ray.service.archive import stored_card, trial_records, weights_of
+from xnas_ray.service.archive import stored_card, trial_record, weights_of
 from xnas_ray.service.resolve import open_search
 from xnas_ray.store.layout import Layout
 
@@ -88,13 +88,8 @@ def export_trial(root: Path | str, search_id: str, trial: int, folder: Path) -> 
         XnasError: the search's task cannot be imported.
     """
     layout = Layout(root)
-    records = {record["trial"]: record for record in trial_records(root, search_id)}
-    if trial not in records:
-        raise StoreError(
-            f"search {search_id} has no finished trial {trial}.", field="trial", got=trial, valid=sorted(records)
-        )
+    record = trial_record(root, search_id, trial)
     card = stored_card(root, search_id)
-    record = records[trial]
     facts = _architecture(Path(root), search_id, card, record)
     try:
         prepare_folder(folder)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from xnas_ray.errors import ExplanationError, StoreError, TaskError
 from xnas_ray.explain.tree_table import hierarchy_of
-from xnas_ray.service.archive import stored_card, trial_records, weights_of
+from xnas_ray.service.archive import stored_card, trial_record, weights_of
 from xnas_ray.service.resolve import Search, open_search
 from xnas_ray.store.layout import Layout
 
@@ -64,12 +64,8 @@ def unseen_outputs(root: Path, search_id: str, trial: int, task: str, asked: Map
     """
     from xnas_ray.tasks.loading import load_task
 
-    records = {record["trial"]: record for record in trial_records(root, search_id)}
-    if trial not in records:
-        raise StoreError(
-            f"search {search_id} has no finished trial {trial}.", field="trial", got=trial, valid=sorted(records)
-        )
-    weights = weights_of(Layout(root), records[trial])
+    record = trial_record(root, search_id, trial)
+    weights = weights_of(Layout(root), record)
     if weights is None:
         raise StoreError(
             f"no weights are kept of trial {search_id}/{trial}.",
@@ -88,7 +84,7 @@ def unseen_outputs(root: Path, search_id: str, trial: int, task: str, asked: Map
         )
     own = search.task.load_data(**search.spec.data)
     return Unseen(
-        logits=_outputs(search, records[trial], weights, data),
+        logits=_outputs(search, record, weights, data),
         targets=data.test.targets.numpy(),
         classes=data.classes,
         wnids=data.wnids,

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from xnas_ray.errors import StoreError
+from xnas_ray.store.arrays import read_arrays
 from xnas_ray.store.reader import kept_file, resolve_search_id
 
 ACTIVATIONS_FILE = "activations.npz"
@@ -70,7 +71,7 @@ def load_activations(root: Path | str, search_id: str, trial: int) -> dict[str, 
         SearchNotFoundError: no such search.
         StoreError: no such trial, it has none or they were removed, or the file is damaged.
     """
-    members = _members(_file(root, search_id, trial))
+    members = read_arrays(_file(root, search_id, trial))
     return {name.removeprefix(_LAYERS): array for name, array in members.items() if name.startswith(_LAYERS)}
 
 
@@ -86,7 +87,7 @@ def load_activation_classes(root: Path | str, search_id: str, trial: int) -> tup
         SearchNotFoundError: no such search.
         StoreError: as for ``load_activations``.
     """
-    return tuple(_members(_file(root, search_id, trial), only=CLASSES)[CLASSES].tolist())
+    return tuple(read_arrays(_file(root, search_id, trial), (CLASSES,))[CLASSES].tolist())
 
 
 def _file(root: Path | str, search_id: str, trial: int) -> Path:
@@ -99,11 +100,3 @@ def _file(root: Path | str, search_id: str, trial: int) -> Path:
             fix="Search with keep_activations = 'front' or 'all' and the objective introspectability.",
         )
     return path
-
-
-def _members(path: Path, only: str | None = None) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files if only in (None, name)}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise StoreError(f"cannot read {path}: {type(error).__name__}: {error}", field="trial") from None

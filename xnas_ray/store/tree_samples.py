@@ -6,8 +6,6 @@ look, with their images, so that a report shows them without the network and wit
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import numpy as np
 
 from xnas_ray.durable import whole_file
 from xnas_ray.errors import StoreError
+from xnas_ray.store.arrays import read_arrays
 from xnas_ray.store.reader import kept_file, resolve_search_id
 
 TREE_SAMPLES_FILE = "decision_tree.npz"
@@ -139,17 +138,11 @@ def read_tree_samples(path: Path) -> TreeSamples:
     Raises:
         StoreError: it is damaged or no such file.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in ("classes", *_MEMBERS)}
-    except _DAMAGED as error:
-        raise StoreError(f"cannot read {path}: {type(error).__name__}: {error}", field="trial") from None
+    arrays = read_arrays(path, ("classes", *_MEMBERS))
     if odd := [name for name, array in arrays.items() if not array.ndim]:
         raise StoreError(f"cannot read {path}: {', '.join(odd)} should have a length.", field="trial")
-    return TreeSamples(**{**arrays, "classes": tuple(map(str, arrays["classes"].tolist()))})
+    classes = tuple(map(str, arrays.pop("classes").tolist()))
+    return TreeSamples(classes=classes, **arrays)
 
 
 _MEMBERS = tuple(field.name for field in fields(TreeSamples) if field.name != "classes")
-
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error)
-"""What numpy and zipfile raise of files in which bytes are missing or wrong."""
