@@ -36,11 +36,21 @@ def tree_of_trial(table: pd.DataFrame, trial: int) -> pd.DataFrame:
     if not len(found):
         trials = sorted(set(table["trial"].tolist()))
         raise StoreError(f"trial {trial} has no decision tree.", field="trial", got=trial, valid=trials)
-    parents = found["parent"].to_numpy()
-    whole = found["node"].tolist() == list(range(len(found))) and parents[0] == -1
-    if not whole or (parents[1:] < 0).any() or (parents >= np.arange(len(found))).any():
+    if not hangs_together(found):
         raise StoreError(f"the nodes of the tree of trial {trial} do not fit together.", field="trial")
     return found.assign(share=found["visits"] / max(1, int(found["visits"][0])))
+
+
+def hangs_together(tree: pd.DataFrame) -> bool:
+    """Whether all nodes are below the first one: whoever follows parents must arrive there.
+
+    Args:
+        tree: the rows of one trial in the order of their nodes, at least one.
+    """
+    nodes, parents = (tree[name].to_numpy(dtype=float) for name in ("node", "parent"))
+    places = np.arange(len(tree))
+    whole = bool((nodes == places).all() and (parents == np.floor(parents)).all())
+    return whole and parents[0] == -1 and bool(((parents[1:] >= 0) & (parents[1:] < places[1:])).all())
 
 
 def children_of(tree: pd.DataFrame) -> dict[int, list[int]]:

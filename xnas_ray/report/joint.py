@@ -24,15 +24,13 @@ from xnas_ray.report.material import Aim, Material, chosen
 from xnas_ray.report.progress import front_trials
 from xnas_ray.report.standings import by_operation, standings
 from xnas_ray.report.supernets import COLUMNS, STRENGTHS
+from xnas_ray.report.trees import TREE
 from xnas_ray.report.trial_tables import kinds, trial_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from xnas_ray.spaces.base import Choice
-
-TREES = "decision_tree"
-"""Kind of explanations (see ``objectives.decision_tree``)."""
 
 NUMBER = 6
 """Motifs and layers of either sort that are listed."""
@@ -148,7 +146,7 @@ def joint_info(
     strengths = None if supernet is None else _of(supernet.tables.get(STRENGTHS), COLUMNS[STRENGTHS])
     ranked = {} if strengths is None else standings(strengths)
     winner = _winner(material)
-    layers, pairs, tree = (_of_trial(material, kind, winner) for kind in (LAYERS, PAIRS, TREES))
+    layers, pairs, tree = (_of_trial(material, kind, winner) for kind in (LAYERS, PAIRS, TREE))
     names = [aim.name for aim in material.aims]
     first, seed = names[0], int(material.card["spec"].get("seed") or 0)
     effects, motifs = _main_effects(material, first), _motifs(material)

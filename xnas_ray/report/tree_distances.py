@@ -24,25 +24,15 @@ def tree_distances(table: pd.DataFrame) -> tuple[tuple[str, ...], np.ndarray]:
     Returns:
         The classes, and K x K distances, 0 on the diagonal.
     """
-    parents = dict(zip(table["node"], table["parent"], strict=True))
-    sizes = dict(zip(table["node"], table["classes"], strict=True))
-    leaves = [
-        (str(name), node)
-        for name, node, size in zip(*(table[c] for c in ("leaves", "node", "classes")), strict=True)
-        if size == 1
-    ]
-    ways = []
-    for _, node in leaves:
-        way = [node]
-        while parents.get(way[-1], -1) >= 0:
-            way.append(parents[way[-1]])
-        ways.append(way)
-    distances = np.zeros((len(leaves), len(leaves)))
-    for i, way in enumerate(ways):
-        above = set(way)
-        for j in range(i):
-            distances[i, j] = distances[j, i] = sizes[next(node for node in ways[j] if node in above)]
-    return tuple(name for name, _ in leaves), distances
+    nodes = table.sort_values("node")  # each before what is below it, so that the classes of a node lie together
+    sizes = nodes["classes"].to_numpy(dtype=int)
+    is_leaf = sizes == 1
+    firsts = is_leaf.cumsum() - is_leaf
+    distances = np.zeros((is_leaf.sum(), is_leaf.sum()))
+    for first, size in zip(firsts, sizes, strict=True):
+        distances[first : first + size, first : first + size] = size
+    np.fill_diagonal(distances, 0)
+    return tuple(map(str, nodes["leaves"][is_leaf])), distances
 
 
 def tree_agreement(tree: pd.DataFrame, pairs: pd.DataFrame, seed: int = 0) -> Agreement:

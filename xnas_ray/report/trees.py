@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xnas_ray.errors import StoreError
+from xnas_ray.explain.tree_table import hangs_together
 from xnas_ray.report.material import Material
 from xnas_ray.store.layout import Layout
 from xnas_ray.store.tree_samples import AMBIGUOUS, TREE_SAMPLES_FILE, TreeSamples, read_tree_samples
@@ -162,19 +163,11 @@ def _picked(table: pd.DataFrame, trials: Sequence[int]) -> tuple[list[tuple[int,
         nodes += len(frame)
         if len(found) == MOST_TREES or (found and nodes > MOST_NODES):
             break
-        if _is_tree(frame):
+        if hangs_together(frame):
             found.append((trial, frame))
         else:
             notes.append(f"The table {TREE} of trial {trial} is no tree.")
     return found, notes
-
-
-def _is_tree(frame: pd.DataFrame) -> bool:
-    """Whether all hangs together below the first node: a page that follows parents must arrive there."""
-    nodes, parents = (frame[name].to_numpy(dtype=float) for name in ("node", "parent"))
-    places = np.arange(len(frame))
-    whole = bool((nodes == places).all() and (parents == np.floor(parents)).all())
-    return whole and parents[0] == -1 and bool(((parents[1:] >= 0) & (parents[1:] < places[1:])).all())
 
 
 def _shown(material: Material, trial: int, frame: pd.DataFrame, album: _Album, decisions: int) -> ShownTree:
