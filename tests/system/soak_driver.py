@@ -4,10 +4,10 @@ Usage: soak_driver.py ROOT SECONDS SEED [DISK]
 
 For so many seconds three searches are at work at any time: a new one is submitted whenever one has finished. Meanwhile
 workers, controller hosts, heads and nodes are killed at random, and the disk (the folder DISK, which has the store) is
-filled for ten seconds at a time. Heads die in the first half only: the last one must live long enough to show whether
-it grows. Controller hosts die only when every search has gone on since the last time: five deaths in a row without an
-answer in between fail a search, as they should. At the end everything that was submitted may finish. Prints one JSON
-line for every fault, search and sample of the head's memory.
+filled for ten seconds at a time. Heads die in the first quarter only: the last one must live long enough to show
+whether it grows. Controller hosts die only when every search has gone on since the last time: five deaths in a row
+without an answer in between fail a search, as they should. At the end everything that was submitted may finish. Prints
+one JSON line for every fault, search and sample of the head's memory.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Soak:
 
     def strike(self) -> None:
         """One fault, at random; each kind comes early once."""
-        kinds = {kind: weight for kind, weight in KINDS.items() if kind != "head" or self.now_s < self.seconds / 2}
+        kinds = {kind: weight for kind, weight in KINDS.items() if kind != "head" or self.now_s < self.seconds / 4}
         kind = self.first.pop(0) if self.first else self.field.random.choices([*kinds], [*kinds.values()])[0]
         if kind not in kinds:
             return
