@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.spatial.distance import pdist
 
-from xnas_ray.errors import SpecError
+from xnas_ray.errors import SpecError, StoreError
 from xnas_ray.messages import Candidate
 from xnas_ray.service.reports import Assignment
 from xnas_ray.service.resolve import resolve
@@ -21,6 +21,7 @@ from xnas_ray.store import new_search_id
 from xnas_ray.store.layout import attempt_folder
 from xnas_ray.store.tree_samples import read_tree_samples
 from xnas_ray.tasks.bundle import bundle_task
+from xnas_ray.training.checkpoint import CheckpointError
 
 TRAINED = Path(__file__).parents[1] / "system" / "tasks" / "trained"
 SEARCH = new_search_id(1_700_000_000)
@@ -28,8 +29,10 @@ BETTER = ((1000.0, 10.0),)
 """A front that dominates everything."""
 
 
-def run(root: Path, *, front: tuple[tuple[float, ...], ...] = (), **spec: Any) -> tuple[Any, dict[str, Path]]:
-    """The result of one trial of a search, and the files that it left."""
+def prepared(
+    root: Path, *, front: tuple[tuple[float, ...], ...] = (), **spec: Any
+) -> tuple[TaskRunner, dict[str, Any], Assignment]:
+    """A worker's runner, the card of a search, and the assignment of its first trial."""
     given = SearchSpec.from_mapping({"task": str(TRAINED), "seed": 3, **spec})
     card = resolve(root, given, bundle_task(TRAINED, root).hash).card()
     folder = attempt_folder(SEARCH, 0, (1, 0))
@@ -44,9 +47,19 @@ def run(root: Path, *, front: tuple[tuple[float, ...], ...] = (), **spec: Any) -
         keep_activations=given.keep_activations != "none",
         front=front,
     )
-    runner = TaskRunner(root, gpus=0, settings={}, card=lambda search_id: card)
-    result = runner.run(assignment, AttemptContext(root / folder, None, lambda record: None, 30.0))
-    return result, {path.name: path for path in (root / folder).glob("*")}
+    return TaskRunner(root, gpus=0, settings={}, card=lambda search_id: card), card, assignment
+
+
+def run(root: Path, **given: Any) -> tuple[Any, dict[str, Path]]:
+    """The result of one trial of a search, and the files that it left."""
+    runner, _, assignment = prepared(root, **given)
+    return _run(root, runner, assignment)
+
+
+def _run(root: Path, runner: TaskRunner, assignment: Assignment) -> tuple[Any, dict[str, Path]]:
+    folder = root / assignment.artifacts
+    result = runner.run(assignment, AttemptContext(folder, None, lambda record: None, 30.0))
+    return result, {path.name: path for path in folder.glob("*")}
 
 
 def test_weights_and_activations(root):
@@ -104,3 +117,20 @@ def test_finalists_are_measured_on_the_test_split_alone(root):
     result, _ = run(root, controller=controller, measure_on="test", keep_weights="best")
     assert {"test_accuracy", "introspectability"} <= set(result.metrics) and result.weights
     assert not [name for name in result.metrics if name.startswith("val_")]
+
+
+def test_stored_weights_are_measured_as_the_training_measured_them(root):
+    from xnas_ray.spec import FINALISTS
+
+    controller = {"name": FINALISTS, "params": {"candidates": [{"trial": 0, "genotype": [1, 0, 0]}]}}
+    runner, card, assignment = prepared(root, controller=controller, measure_on="test", keep_weights="best")
+    result, files = _run(root, runner, assignment)
+    measured = runner.measure_test(card, assignment)
+    assert set(measured) == {"test_accuracy", "test_loss"}
+    assert measured == {name: pytest.approx(result.metrics[name], rel=1e-6) for name in measured}
+    files["weights.pt"].write_bytes(b"nonsense")
+    with pytest.raises(CheckpointError, match="cannot read the weights"):
+        runner.measure_test(card, assignment)
+    files["weights.pt"].unlink()
+    with pytest.raises(StoreError, match=r"no weights are kept.*keep_weights"):
+        runner.measure_test(card, assignment)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from xnas_ray.errors import StoreError
 from xnas_ray.messages import TrialStatus
 from xnas_ray.randomness import canonical_json
+from xnas_ray.service.kept_files import no_weights
 from xnas_ray.service.reports import WEIGHTS_FILE, Assignment
 from xnas_ray.spaces.constrained import ANALYTIC
 from xnas_ray.spec import FINALISTS, SearchSpec, parse_constraint
@@ -48,10 +49,7 @@ def weights_assignment(layout: Layout, search_id: str, trial: int, history: Sear
         raise StoreError(f"trial {search_id}/{trial} has not ended.", field="trial")
     folders = [p.parent for p in (layout.root / f"artifacts/{search_id}/{trial}").glob(f"*/{WEIGHTS_FILE}")]
     if not folders:
-        raise StoreError(
-            f"no weights are kept of trial {search_id}/{trial}.",
-            fix="Search with keep_weights = 'best', 'front' or 'all'.",
-        )
+        raise no_weights(search_id, trial)
     epoch, number = max(tuple(int(x) for x in f.name.split("-")) for f in folders)
     folder = attempt_folder(search_id, trial, (epoch, number))
     return Assignment(search_id, trial, (epoch, number), outcome.candidate, 0, folder)

@@ -7,13 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from xnas_ray.errors import StoreError
 from xnas_ray.messages import TrialStatus
 from xnas_ray.objectives.evaluate import Measured, evaluate_candidate
 from xnas_ray.pareto import dominates
-from xnas_ray.service.kept_files import keep_network
+from xnas_ray.service.kept_files import keep_network, load_network, no_weights
 from xnas_ray.service.reports import WEIGHTS_FILE, Assignment, TrialResult
 from xnas_ray.service.resolve import Search, open_search
 from xnas_ray.service.trial_worker import AttemptContext, environment_text
@@ -22,8 +20,6 @@ from xnas_ray.tasks.base import Data
 from xnas_ray.tasks.resident import ResidentData
 from xnas_ray.training.checkpoint import CHECKPOINT_NAME
 from xnas_ray.training.device import limit_gpu_memory, limit_threads, select_device, warm_up
-from xnas_ray.training.recipe import Recipe
-from xnas_ray.training.trained import Evaluator
 
 DATA_MEMORY_BYTES = 4 * 2**30
 
@@ -104,21 +100,19 @@ class TaskRunner:
         """Metrics of an architecture's stored weights on the test split, which no search ever selects on.
 
         Raises:
-            StoreError: no weights are kept in the attempt's folder.
+            StoreError: no weights are kept in the attempt's folder, or the task has no data.
+            CheckpointError: the weights are damaged.
         """
         search = open_search(self._root, card)
         path = self._root / assignment.artifacts / WEIGHTS_FILE
         if not path.is_file():
-            raise StoreError(
-                f"no weights in {assignment.artifacts}.", fix="Search with keep_weights = 'best', 'front' or 'all'."
-            )
+            raise no_weights(assignment.search_id, assignment.trial)
         data = self._load(search)
         if data is None:
             raise StoreError(f"task {search.task.name} has no data to measure on.", field="task")
-        recipe = Recipe.from_mapping(search.task.problem.recipe, search.spec.recipe, assignment.candidate.recipe)
-        model = search.space.build(assignment.candidate.genotype, search.shape).to(self._device)
-        model.load_state_dict(torch.load(path, map_location=self._device, weights_only=True))
-        return Evaluator(search.task.problem, recipe, self._device)(model, data.test, "test")
+        candidate = assignment.candidate
+        network, evaluate = load_network(search, candidate.genotype, candidate.recipe, path, self._device)
+        return evaluate(network, data.test, "test")
 
     def _open(self, search_id: str) -> Search:
         if search_id not in self._searches:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xnas_ray.errors import ExplanationError, StoreError, TaskError
+from xnas_ray.errors import ExplanationError, TaskError
 from xnas_ray.explain.tree_table import hierarchy_of
 from xnas_ray.service.archive import stored_card, trial_record, weights_of
+from xnas_ray.service.kept_files import load_network, no_weights
 from xnas_ray.service.resolve import Search, open_search
 from xnas_ray.store.layout import Layout
 
@@ -67,11 +68,7 @@ def unseen_outputs(root: Path, search_id: str, trial: int, task: str, asked: Map
     record = trial_record(root, search_id, trial)
     weights = weights_of(Layout(root), record)
     if weights is None:
-        raise StoreError(
-            f"no weights are kept of trial {search_id}/{trial}.",
-            field="trial",
-            fix="Search with keep_weights = 'best', 'front' or 'all'.",
-        )
+        raise no_weights(search_id, trial)
     search = open_search(root, stored_card(root, search_id))
     data = load_task(task).load_data(**(asked or {}))
     if data.classes is None:
@@ -97,14 +94,9 @@ def unseen_outputs(root: Path, search_id: str, trial: int, task: str, asked: Map
 def _outputs(search: Search, record: Mapping[str, Any], weights: Path, data: Data) -> np.ndarray:
     import torch
 
-    from xnas_ray.training.checkpoint import load_weights
-    from xnas_ray.training.recipe import Recipe
-    from xnas_ray.training.trained import Evaluator
-
-    recipe = Recipe.from_mapping(search.task.problem.recipe, search.spec.recipe, json.loads(record["recipe"]))
-    model = search.space.build(tuple(record["genotype"]), search.shape)
-    model.load_state_dict(load_weights(weights))
-    return Evaluator(search.task.problem, recipe, torch.device("cpu")).predict(model, data.test).numpy()
+    recipe = json.loads(record["recipe"])
+    network, evaluator = load_network(search, record["genotype"], recipe, weights, torch.device("cpu"))
+    return evaluator.predict(network, data.test).numpy()
 
 
 def unseen_meanings(tree: pd.DataFrame, unseen: Unseen, hypotheses: Sequence[str] = ()) -> Meanings:
