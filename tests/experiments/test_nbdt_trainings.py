@@ -147,6 +147,13 @@ def test_fine_tuning_has_a_line_a_loss_and_goes_on(script, data, monkeypatch, tm
     monkeypatch.setattr(module, "trained_on", lambda *_: pytest.fail("every row is there"))
     module.main(arguments)
     assert capsys.readouterr().out == first
+    module.main([*arguments, "--losses", "soft, ramp", "soft, constant"])
+    some = lines(capsys.readouterr().out)
+    assert [cells[0] for cells in some] == [
+        *("loss", "---", "before", "none", "soft, constant", "soft, ramp"),
+        *("loss", "---", "soft, constant"),
+    ]
+    assert all(cells in found for cells in some)
 
 
 def test_a_difference_has_the_error_of_the_test_images(script):
