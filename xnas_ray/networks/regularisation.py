@@ -25,6 +25,15 @@ SETTINGS = ("dropout", "drop_path")
 _OTHERS = {"dropout": "any network of torchvision", "drop_path": "torchvision's networks with stochastic depth"}
 
 
+def rates_in(recipe: object) -> dict[str, float]:
+    """Rates of ``SETTINGS``, by setting.
+
+    Args:
+        recipe: has each of them as an attribute.
+    """
+    return {name: getattr(recipe, name) for name in SETTINGS}
+
+
 def regularise(network: nn.Module, rates: Mapping[str, float], space: str) -> None:
     """Set the rates of ``SETTINGS`` that are above 0; the others stay what the network's space makes them.
 

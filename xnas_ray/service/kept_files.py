@@ -1,6 +1,6 @@
 """What a trial leaves of its network beside its row: the weights, and what is kept and removed with them.
 
-The head reads the names; only those who write import torch.
+The head reads the names; only those who write or load a network import torch.
 """
 
 from __future__ import annotations

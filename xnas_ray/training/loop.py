@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from xnas_ray.errors import NanLossError, StoppedError
 from xnas_ray.messages import Candidate, Genotype
-from xnas_ray.networks.regularisation import regularise
+from xnas_ray.networks.regularisation import rates_in, regularise
 from xnas_ray.randomness import canonical_json
 from xnas_ray.spaces.base import DataShape, Space
 from xnas_ray.tasks.base import Data, Problem
@@ -175,7 +175,7 @@ class _Training:
         self.context, self.report_test, self.epochs = context, report_test, candidate.fidelity
         self.measure_once, self.ranks = measure_once, ranks
         network = build_network(space, genotype, data.data_shape)
-        regularise(network, recipe.regularisation, space.unwrapped.name)
+        regularise(network, rates_in(recipe), space.unwrapped.name)
         self.model = ranks.prepare(_on_device(network, recipe, device))
         self.network = ranks.join(self.model)
         self.optimizer = make_optimizer(self.model, recipe)

@@ -158,11 +158,6 @@ class Recipe:
                 "tree_until", f"must be above tree_from, {self.tree_from:g}.", fix="Set both; the first tree may stay."
             )
 
-    @property
-    def regularisation(self) -> dict[str, float]:
-        """Rates by which a network is regularised (see ``networks.regularisation.regularise``)."""
-        return {"dropout": self.dropout, "drop_path": self.drop_path}
-
     @classmethod
     def from_mapping(cls, base: Mapping[str, Any], *overrides: Mapping[str, Any]) -> Recipe:
         """The recipe of a mapping; later mappings win.

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from xnas_ray.networks.final_layer import final_layer
-from xnas_ray.networks.regularisation import regularise
+from xnas_ray.networks.regularisation import rates_in, regularise
 from xnas_ray.spaces.base import DataShape, Space
 from xnas_ray.training.batch_loss import check_has_classes, typed_tree_errors
 from xnas_ray.training.build import build_network
@@ -28,7 +28,7 @@ def submitted(recipe: Recipe, space: Space, shape: DataShape) -> Recipe:
         SpecError: the space's networks have no place for ``dropout`` or ``drop_path``, they have no last layer for a
             tree or the task has no classes, or the teacher cannot be used.
     """
-    rates = recipe.regularisation
+    rates = rates_in(recipe)
     if recipe.tree_loss:
         check_has_classes(shape)
     induced = bool(recipe.tree_loss) and recipe.tree_hierarchy == "induced"
