@@ -108,8 +108,10 @@ def report(before: Mapping[str, Any], rows: Rows, epochs: int, losses: Sequence[
     for name, found in of.items():
         cells = [spread([row[way] for row in found]) for way in WAYS]
         print(f"| {name} | {' | '.join(cells)} | {'' if name == NONE else beside('soft', found, of[NONE])} |")
-    print("\n| loss | less | NN | NBDT-S | NBDT-H |\n|---|---|---|---|---|")
-    for name, other in (pair for pair in COMPARED if of.keys() >= set(pair)):
+    pairs = [pair for pair in COMPARED if of.keys() >= set(pair)]
+    if pairs:
+        print("\n| loss | less | NN | NBDT-S | NBDT-H |\n|---|---|---|---|---|")
+    for name, other in pairs:
         print(f"| {name} | {other} | {' | '.join(beside(way, of[name], of[other]) for way in WAYS)} |")
 
 
